@@ -1,0 +1,101 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// The public API: define a VM, run it, see inside. Front ends (command line, API server, tests)
+/// use this header alone.
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace triune {
+
+/// Why a VM could not start, or stopped by a host failure. `message` is one clear line.
+struct VmError {
+    std::string message;
+    bool usage = false;  ///< the definition was wrong (exit status 2), not the host
+};
+
+struct DiskConfig {
+    std::string path;
+    bool readonly = false;
+};
+
+struct HostForward {
+    bool udp = false;
+    std::string host_address;  ///< empty: 127.0.0.1
+    std::uint16_t host_port = 0;
+    std::string guest_address;  ///< empty: the guest's DHCP address
+    std::uint16_t guest_port = 0;
+};
+
+struct NetConfig {
+    std::vector<HostForward> forwards;
+};
+
+struct SerialConfig {
+    enum class Kind { stdio, none, file, unix_socket, pty } kind = Kind::stdio;
+    std::string path;
+};
+
+struct VmDefinition {
+    std::string engine = "auto";  ///< auto, bt, interp
+    std::string cpu = "host";
+    unsigned cpus = 1;
+    std::uint64_t memory_bytes = std::uint64_t{512} << 20;
+    std::string kernel, initrd, append;
+    std::vector<DiskConfig> disks;
+    std::optional<NetConfig> net;
+    SerialConfig serial;
+    bool no_reboot = false;
+    std::uint64_t code_cache_bytes = std::uint64_t{64} << 20;  ///< per vCPU
+    std::string trace;  ///< comma-separated events; written to stderr
+    bool perf_map = false;
+};
+
+/// How a VM ended.
+enum class VmEnd {
+    powered_off,
+    reset_requested,  ///< the guest asked for a reboot and no_reboot is set
+    triple_fault,
+    stopped,     ///< stop() was called
+    host_error,  ///< VmOutcome::message says what
+};
+
+struct VmOutcome {
+    VmEnd end = VmEnd::powered_off;
+    std::string message;
+};
+
+struct StatLine {
+    std::string name;
+    std::uint64_t value = 0;
+};
+
+class Vm {
+public:
+    virtual ~Vm() = default;
+    /// Runs to the end (through guest reboots unless no_reboot). Blocks.
+    virtual VmOutcome run() = 0;
+    /// Ends run() soon; disks are flushed. Any thread and from signal handlers' deferred work.
+    virtual void stop() = 0;
+    /// Counters, summed over vCPUs. After run() has returned.
+    [[nodiscard]] virtual std::vector<StatLine> stats() const = 0;
+};
+
+/// Checks the definition and allocates everything; nothing runs yet.
+std::expected<std::unique_ptr<Vm>, VmError> make_vm(const VmDefinition& definition);
+
+/// What this host offers, for `triune doctor`: lines "name: value", and the engine that `auto`
+/// picks with its reason.
+struct HostReport {
+    std::vector<std::pair<std::string, std::string>> lines;
+    std::string auto_engine, auto_reason;
+};
+HostReport examine_host();
+
+}  // namespace triune

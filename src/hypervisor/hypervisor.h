@@ -1,0 +1,89 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// hypervisor: the contract between what executes guest code and everything around it. Its shape
+/// is that of KVM's API. `soft` implements it in user space, `kvm` hands it to /dev/kvm.
+///
+/// Threads: a Vcpu is created, run and read on its own thread, except kick(), which any thread may
+/// call. Vm members marked "any thread" may be called while vCPUs run.
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "base/types.h"
+#include "memory/guest_memory.h"
+#include "observe/counters.h"
+#include "x86/cpu_model.h"
+#include "x86/vcpu_state.h"
+
+namespace triune::hypervisor {
+
+/// What lies around the processors: answers port I/O and MMIO. Called on the vCPU's thread from
+/// inside run(), any vCPU at any time. `size` is 1, 2, 4 (ports) or 1..8 (MMIO); unclaimed reads
+/// give all ones and unclaimed writes are dropped.
+class Io {
+public:
+    virtual ~Io() = default;
+    virtual u32 port_read(u16 port, unsigned size) = 0;
+    virtual void port_write(u16 port, u32 value, unsigned size) = 0;
+    virtual u64 mmio_read(Gpa gpa, unsigned size) = 0;
+    virtual void mmio_write(Gpa gpa, u64 value, unsigned size) = 0;
+};
+
+/// Why run() came back.
+struct Kicked {};         ///< kick() was called; nothing else happened
+struct Shutdown {         ///< triple fault
+    std::string report;   ///< vCPU state and the exceptions that led there, for a person
+};
+struct InternalError {    ///< the hypervisor cannot go on; a bug or a host failure
+    std::string reason;
+};
+using Exit = std::variant<Kicked, Shutdown, InternalError>;
+
+class Vcpu {
+public:
+    virtual ~Vcpu() = default;
+    /// Runs guest code (and waits while the vCPU is halted) until one of Exit. State is exact at
+    /// an instruction boundary whenever it returns.
+    virtual Exit run() = 0;
+    /// Makes run() return Kicked soon; sticky: a kick before run() is not lost. Any thread.
+    virtual void kick() = 0;
+    virtual x86::VcpuState state() = 0;
+    virtual void set_state(const x86::VcpuState& s) = 0;
+    [[nodiscard]] virtual const observe::Counters& counters() const = 0;
+};
+
+class Vm {
+public:
+    virtual ~Vm() = default;
+    /// `index` from 0; the APIC id is the index. All vCPUs are created before the first runs.
+    /// Index 0 is the boot processor; the others wait for INIT/SIPI.
+    virtual Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index) = 0;
+
+    /// Level of a global system interrupt line: 0-15 reach PIC and IOAPIC, 16-23 the IOAPIC.
+    /// Any thread.
+    virtual void set_gsi(unsigned gsi, bool level) = 0;
+    /// A message-signalled interrupt (Intel SDM 3A 11.11). Any thread.
+    virtual void signal_msi(u64 address, u32 data) = 0;
+};
+
+struct VmConfig {
+    std::string engine = "bt";  ///< "bt", "interp"
+    unsigned cpus = 1;
+    x86::CpuModel cpu;
+    u64 code_cache_bytes = u64{64} << 20;  ///< per vCPU, bound of the translated code
+    std::string trace;                     ///< comma-separated trace events, empty for none
+    bool perf_map = false;
+    memory::GuestMemory* memory = nullptr;
+    Io* io = nullptr;
+    base::EventLoop* loop = nullptr;
+};
+
+/// The soft hypervisor: processor, memory virtualization and interrupt chip in user space.
+Result<std::unique_ptr<Vm>> make_soft_vm(const VmConfig& config);
+
+}  // namespace triune::hypervisor

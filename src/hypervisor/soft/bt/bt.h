@@ -1,0 +1,37 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// soft/bt: the translator: guest code becomes host code in a per-vCPU code cache.
+/// Pipeline: decode (x86) -> scan a block -> analyse flags -> rewrite and emit -> link.
+///
+/// Threads: the vCPU's own. Host signals: SIGFPE, SIGSEGV, SIGBUS and SIGILL raised inside the code
+/// cache are guest faults and come back as "declined" at the instruction that raised them.
+#include <memory>
+
+#include "hypervisor/soft/cpu/engine.h"
+#include "hypervisor/soft/mmu/arena.h"
+#include "hypervisor/soft/system/system.h"
+
+namespace triune::hypervisor::soft::bt {
+
+struct Options {
+    bool chain = true;               ///< link blocks directly
+    unsigned max_instructions = 64;  ///< per block; 1 for single-instruction blocks
+    bool perf_map = false;           ///< write /tmp/perf-PID.map
+};
+
+class Translator final : public cpu::Engine {
+public:
+    Translator(system::System& system, mmu::VcpuArena& arena, const Options& options);
+    ~Translator() override;
+
+    cpu::EngineExit run() override;
+    void invalidate(Gpa gpa, u64 size) override;
+
+private:
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace triune::hypervisor::soft::bt

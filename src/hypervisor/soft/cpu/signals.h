@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// soft/cpu: one virtual processor's state, what may be asked of it, and the contracts of the
+/// parts that act on it (engines, local APIC).
+///
+/// Threads: VcpuContext belongs to its vCPU's thread. Signals may be raised by any thread.
+#include <atomic>
+
+#include "base/types.h"
+
+namespace triune::hypervisor::soft::cpu {
+
+/// What other threads ask of a vCPU. Bits of Signals::pending.
+enum class Signal : u32 {
+    kick = 1,          ///< return from run()
+    interrupt = 2,     ///< the local APIC or the PIC has something to deliver: look
+    nmi = 4,
+    init = 8,
+    sipi = 16,
+    tlb_write_flush = 32,  ///< drop cached write permissions (a page became code)
+    code_written = 64,     ///< process the queue of written code ranges
+    smi = 128,
+};
+
+/// `pending` is polled by translated code at every block's start: one load, so it must stay the
+/// only word to look at. Not zero means: leave the engine.
+struct Signals {
+    std::atomic<u32> pending{0};
+    std::atomic<u32> sleeping{0};  ///< the vCPU thread waits on `pending` (futex)
+    std::atomic<u8> sipi_vector{0};
+
+    /// Raises signals and wakes the vCPU if it sleeps. Any thread.
+    void raise(Signal s);
+    /// Takes one bit; true if it was set.
+    bool take(Signal s) {
+        const u32 m = static_cast<u32>(s);
+        if (!(pending.load(std::memory_order_acquire) & m)) return false;
+        return pending.fetch_and(~m, std::memory_order_acq_rel) & m;
+    }
+    [[nodiscard]] bool any() const { return pending.load(std::memory_order_acquire) != 0; }
+    /// Sleeps until a signal is pending or monotonic_ns() reaches `deadline_ns` (~0: none).
+    void wait(u64 deadline_ns);
+};
+
+}  // namespace triune::hypervisor::soft::cpu

@@ -1,0 +1,56 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/types.h"
+
+namespace triune::x86 {
+
+struct CpuidResult {
+    u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+/// What CPUID and feature-dependent behaviour the guest sees. Static part only; bits that follow
+/// run-time state (OSXSAVE, APIC id, XSAVE size) are filled in by cpuid().
+struct CpuModel {
+    struct Leaf {
+        u32 function, index;
+        bool has_index;
+        CpuidResult value;
+    };
+    std::string name;
+    std::vector<Leaf> leaves;
+    u64 tsc_hz = 0;
+    u64 xcr0_mask = 3;      ///< XCR0 bits that the guest may set
+    unsigned phys_bits = 40;  ///< MAXPHYADDR
+    unsigned cpus = 1;
+
+    [[nodiscard]] CpuidResult lookup(u32 function, u32 index) const;
+};
+
+/// What lookup() does not know of: the asking vCPU's run-time state.
+struct CpuidContext {
+    unsigned apic_id = 0;
+    u64 cr4 = 0;
+    u64 xcr0 = 1;
+    bool apic_enabled = true;
+};
+
+/// CPUID as the guest sees it (Intel SDM 2A CPUID; AMD APM 3 appendix E).
+CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 function, u32 index);
+
+/// Builds a named model ("host", "x86-64-v2", "x86-64-v3"), with "+feature"/"-feature" items
+/// after commas, limited to what the soft engines implement and the host has.
+Result<CpuModel> make_cpu_model(std::string_view spec, unsigned cpus);
+std::vector<std::string> cpu_model_names();
+
+/// The host's TSC rate in Hz: from CPUID or the kernel where told, else measured (some ms).
+u64 host_tsc_hz();
+
+}  // namespace triune::x86

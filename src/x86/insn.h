@@ -1,0 +1,87 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <Zydis/Mnemonic.h>
+
+#include <array>
+#include <span>
+#include <string>
+
+#include "base/types.h"
+
+namespace triune::x86 {
+
+/// Width of code: what CS.D/L select.
+enum class CodeSize : u8 { bits16, bits32, bits64 };
+
+enum class OperandKind : u8 { none, gpr, segment, control, debug, mmx, x87, vector, imm, mem, far_ptr, other };
+
+/// One operand, explicit ones first, then implicit. Register numbers are architectural:
+/// gpr 0-15 (with `high8` for AH, CH, DH, BH: then reg is 0-3), segment 0-5, vector 0-15.
+struct Operand {
+    OperandKind kind = OperandKind::none;
+    u8 reg = 0;
+    bool high8 = false;
+    bool read = false, written = false;
+    bool conditional_write = false;
+    bool is_explicit = false;
+    bool immediate_is_relative = false;
+    bool agen = false;  ///< mem: address only, no access (LEA, NOP, INVLPG, prefetch hints)
+    u16 bits = 0;       ///< operand size in bits
+    // mem: [seg: base + index*scale + disp]; -1 where absent; base 16 is RIP.
+    i8 base = -1, index = -1;
+    u8 scale = 0;
+    u8 segment = 3;  ///< effective segment (Seg)
+    i64 disp = 0;    ///< mem: displacement; imm: the value, sign-extended where the ISA says so; far_ptr: offset
+    u16 far_selector = 0;
+};
+
+inline constexpr i8 base_rip = 16;
+
+/// A decoded instruction. Plain data, independent of where it was fetched from.
+struct Insn {
+    ZydisMnemonic mnemonic = ZYDIS_MNEMONIC_INVALID;
+    u8 length = 0;
+    CodeSize code = CodeSize::bits64;
+    u8 operand_bits = 0;  ///< effective operand size: 8..64
+    u8 address_bits = 0;  ///< effective address size: 16..64
+    u8 operand_count = 0;
+    bool lock = false, rep = false, repne = false;
+    bool vex = false;             ///< VEX-encoded
+    bool uses_vector_state = false;  ///< touches x87, MMX, SSE, AVX registers or MXCSR/FCW
+    bool is_branch = false;       ///< changes RIP other than to the next instruction
+    bool privileged = false;      ///< Zydis: CPL 0 only
+    u8 opcode_map = 0, opcode = 0;
+    u8 modrm_offset = 0, disp_offset = 0, disp_bits = 0, imm_offset = 0, imm_bits = 0;  ///< offsets 0 when absent
+    u8 prefix_bytes = 0;          ///< legacy prefixes + REX/VEX before the opcode or escape
+    u8 rex = 0;                   ///< the REX byte, 0 if none
+    bool has_modrm = false;
+    u8 modrm = 0;
+    /// Status flags (x86::flag bits, also DF): read; certainly written (set, cleared, by result, or
+    /// undefined); possibly left unchanged although listed as written (shifts by CL, REP CMPS…).
+    u32 flags_read = 0, flags_written = 0, flags_maybe_written = 0;
+    u32 flags_undefined = 0;      ///< subset of flags_written with no defined value
+    std::array<Operand, 10> op{};
+    std::array<u8, 15> bytes{};
+
+    [[nodiscard]] const Operand* memory() const {
+        for (u8 i = 0; i < operand_count; ++i)
+            if (op[i].kind == OperandKind::mem && !op[i].agen) return &op[i];
+        return nullptr;
+    }
+};
+
+/// Decodes the instruction that starts at code[0]. At most 15 bytes are looked at.
+enum class DecodeStatus : u8 {
+    ok,
+    need_more,  ///< the bytes end before the instruction does
+    invalid,    ///< #UD, or #GP where it would be longer than 15 bytes (`too_long`)
+    too_long,
+};
+DecodeStatus decode(std::span<const u8> code, CodeSize size, Insn& out);
+
+/// "mov rax, qword ptr [rbx]" for people; `rip` is the address of the instruction.
+std::string disassemble(std::span<const u8> code, CodeSize size, u64 rip);
+
+}  // namespace triune::x86
