@@ -7,10 +7,10 @@
 /// Threads: ranges are claimed before vCPUs run, or by a device's own handler (PCI BARs) under the
 /// map's lock. Handlers run on the vCPU thread that made the access, several at a time: a device
 /// guards itself.
+#include <atomic>
 #include <functional>
 #include <memory>
-#include <optional>
-#include <shared_mutex>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -28,10 +28,11 @@ public:
     virtual void write(u64 offset, u64 value, unsigned size) = 0;
 };
 
-/// Address space of ranges. Unclaimed reads give all ones, unclaimed writes are dropped.
+/// Address space of ranges. Unclaimed reads give all ones, unclaimed writes are dropped. An access
+/// that does not lie wholly in one range is done byte by byte.
 class AddressMap {
 public:
-    /// False on overlap.
+    /// False on overlap, and when the range is empty or goes beyond the address space.
     bool add(u64 base, u64 size, RegisterBlock& block);
     void remove(u64 base, RegisterBlock& block);
     u64 read(u64 address, unsigned size);
@@ -39,12 +40,22 @@ public:
 
 private:
     struct Range {
-        u64 base, size;
+        u64 base, last;  ///< inclusive, so that a range may end at 2^64
         RegisterBlock* block;
     };
-    std::optional<Range> find(u64 address, unsigned size) const;
-    mutable std::shared_mutex mutex_;
-    std::vector<Range> ranges_;  // sorted by base
+    using Ranges = std::vector<Range>;  // sorted by base
+    /// A thread's view of the map. Look-ups take no lock and write nothing shared: they compare
+    /// one generation number and search an immutable vector.
+    struct View;
+    View& view() const;
+    const Range* find(View& v, u64 address) const;
+    void publish(Ranges ranges);
+
+    const u64 id_ = next_id();
+    static u64 next_id();
+    std::atomic<u64> generation_{0};
+    mutable std::mutex mutex_;
+    std::shared_ptr<const Ranges> ranges_ = std::make_shared<Ranges>();
 };
 
 /// One interrupt line of a device. Any thread.
