@@ -1,0 +1,195 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "control/cli.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "triune/vm.h"
+
+// This test stands in for the machine: the definition that the command line made is kept here, and
+// the VM ends as the test wants.
+namespace triune {
+namespace {
+
+VmDefinition last_definition;
+std::optional<VmError> make_error;
+VmOutcome wanted_outcome;
+bool wait_for_stop = false;
+
+class FakeVm final : public Vm {
+public:
+    VmOutcome run() override {
+        if (!wait_for_stop) return wanted_outcome;
+        while (!stopped_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        return {VmEnd::stopped, {}};
+    }
+    void stop() override { stopped_ = true; }
+    std::vector<StatLine> stats() const override { return {{"halts", 7}}; }
+
+private:
+    std::atomic<bool> stopped_ = false;
+};
+
+}  // namespace
+
+std::expected<std::unique_ptr<Vm>, VmError> make_vm(const VmDefinition& definition) {
+    last_definition = definition;
+    if (make_error) return std::unexpected(*make_error);
+    return std::make_unique<FakeVm>();
+}
+
+HostReport examine_host() {
+    return {{{"engine bt", "works"}}, "bt", "it is the fastest here"};
+}
+
+namespace control {
+namespace {
+
+class Cli : public testing::Test {
+protected:
+    void SetUp() override {
+        make_error.reset();
+        wanted_outcome = {};
+        wait_for_stop = false;
+        last_definition = {};
+    }
+    int run(std::vector<std::string> words) {
+        words.insert(words.begin(), "triune");
+        std::vector<char*> argv;
+        for (std::string& w : words) argv.push_back(w.data());
+        testing::internal::CaptureStdout();
+        testing::internal::CaptureStderr();
+        const int status = run_cli(static_cast<int>(argv.size()), argv.data());
+        out_ = testing::internal::GetCapturedStdout();
+        err_ = testing::internal::GetCapturedStderr();
+        return status;
+    }
+    [[nodiscard]] bool one_clear_line() const {
+        return err_.starts_with("triune: ") && std::count(err_.begin(), err_.end(), '\n') == 1;
+    }
+    std::string out_, err_;
+};
+
+TEST_F(Cli, EveryOptionReachesTheDefinition) {
+    ASSERT_EQ(run({"run",      "--engine",   "interp",   "--cpu",    "x86-64-v2",   "--cpus",
+                   "3",        "--memory",   "1G",       "--kernel", "k",           "--initrd=i",
+                   "--append", "a b",        "--disk",   "d0",       "--disk",      "d1,readonly",
+                   "--net",    "user",       "--serial", "file:log", "--no-reboot", "--code-cache",
+                   "16M",      "--perf-map", "--trace",  "irq,exits"}),
+              0)
+        << err_;
+    const VmDefinition& d = last_definition;
+    EXPECT_EQ(d.engine, "interp");
+    EXPECT_EQ(d.cpu, "x86-64-v2");
+    EXPECT_EQ(d.cpus, 3u);
+    EXPECT_EQ(d.memory_bytes, std::uint64_t{1} << 30);
+    EXPECT_EQ(d.kernel, "k");
+    EXPECT_EQ(d.initrd, "i");
+    EXPECT_EQ(d.append, "a b");
+    ASSERT_EQ(d.disks.size(), 2u);
+    EXPECT_EQ(d.disks[0].path, "d0");
+    EXPECT_TRUE(d.disks[1].readonly);
+    EXPECT_TRUE(d.net);
+    EXPECT_EQ(d.serial.path, "log");
+    EXPECT_TRUE(d.no_reboot);
+    EXPECT_EQ(d.code_cache_bytes, std::uint64_t{16} << 20);
+    EXPECT_TRUE(d.perf_map);
+    EXPECT_EQ(d.trace, "irq,exits");
+}
+
+TEST_F(Cli, BadUsageIsStatus2AndOneLine) {
+    for (const std::vector<std::string>& words :
+         std::vector<std::vector<std::string>>{{},
+                                               {"fly"},
+                                               {"run"},
+                                               {"run", "--kernel"},
+                                               {"run", "--kernel", "k", "--cpus", "0"},
+                                               {"run", "--kernel", "k", "--cpus", "17"},
+                                               {"run", "--kernel", "k", "--memory", "512"},
+                                               {"run", "--kernel", "k", "--engine", "kvm"},
+                                               {"run", "--kernel", "k", "--net", "bridge"},
+                                               {"run", "--kernel", "k", "--serial", "tcp:1"},
+                                               {"run", "--kernel", "k", "--disk", "d,ro"},
+                                               {"run", "--kernel", "k", "--unknown"},
+                                               {"run", "--kernel", "k", "stray"},
+                                               {"completion", "csh"}}) {
+        EXPECT_EQ(run(words), 2);
+        EXPECT_TRUE(one_clear_line()) << err_;
+    }
+}
+
+TEST_F(Cli, ErrorsFromMakingTheVm) {
+    make_error = VmError{"k: no such file", true};
+    EXPECT_EQ(run({"run", "--kernel", "k"}), 2);
+    EXPECT_EQ(err_, "triune: k: no such file\n");
+    make_error = VmError{"out of memory", false};
+    EXPECT_EQ(run({"run", "--kernel", "k"}), 5);
+}
+
+TEST_F(Cli, StatusSaysHowTheVmEnded) {
+    const std::pair<VmEnd, int> table[] = {{VmEnd::powered_off, 0},
+                                           {VmEnd::reset_requested, 3},
+                                           {VmEnd::triple_fault, 4},
+                                           {VmEnd::host_error, 5},
+                                           {VmEnd::stopped, 130}};
+    for (const auto& [end, status] : table) {
+        wanted_outcome = {end, {}};
+        EXPECT_EQ(run({"run", "--kernel", "k"}), status);
+    }
+}
+
+TEST_F(Cli, SignalsStopTheVm) {
+    for (const auto& [signal, status] : {std::pair{SIGINT, 130}, {SIGTERM, 143}, {SIGHUP, 143}}) {
+        wait_for_stop = true;
+        // Block first: the signal must wait for the program's own thread, not end this test.
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, signal);
+        pthread_sigmask(SIG_BLOCK, &set, nullptr);
+        kill(getpid(), signal);
+        EXPECT_EQ(run({"run", "--kernel", "k"}), status);
+    }
+}
+
+TEST_F(Cli, StatsToStderrOrFile) {
+    EXPECT_EQ(run({"run", "--kernel", "k", "--stats"}), 0);
+    EXPECT_NE(err_.find("halts"), std::string::npos);
+    const std::string path = testing::TempDir() + "triune_stats";
+    EXPECT_EQ(run({"run", "--stats=" + path, "--kernel", "k"}), 0) << err_;
+    EXPECT_EQ(err_, "");
+    std::stringstream text;
+    text << std::ifstream(path).rdbuf();
+    EXPECT_NE(text.str().find("halts"), std::string::npos);
+    unlink(path.c_str());
+    EXPECT_EQ(run({"run", "--kernel", "k", "--stats=/nonexistent/x"}), 5);
+    EXPECT_TRUE(one_clear_line()) << err_;
+}
+
+TEST_F(Cli, HelpDoctorAndCompletion) {
+    EXPECT_EQ(run({"--help"}), 0);
+    EXPECT_NE(out_.find("Exit status"), std::string::npos);
+    EXPECT_EQ(run({"run", "--help"}), 0);
+    EXPECT_NE(out_.find("--code-cache"), std::string::npos);
+    EXPECT_NE(out_.find("Examples"), std::string::npos);
+    EXPECT_EQ(run({"--version"}), 0);
+    EXPECT_TRUE(out_.starts_with("triune "));
+    EXPECT_EQ(run({"doctor"}), 0);
+    EXPECT_NE(out_.find("picks bt"), std::string::npos);
+    for (const char* shell : {"bash", "zsh", "fish"}) {
+        EXPECT_EQ(run({"completion", shell}), 0);
+        EXPECT_NE(out_.find("no-reboot"), std::string::npos) << shell;
+    }
+}
+
+}  // namespace
+}  // namespace control
+}  // namespace triune

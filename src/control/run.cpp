@@ -1,0 +1,149 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "control/run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+
+#include "control/options.h"
+#include "control/stop_on_signal.h"
+
+namespace triune::control {
+namespace {
+
+/// An option whose text `parse` turns into a value; its error becomes CLI11's.
+template <class Parse, class Store>
+CLI::callback_t parsed(std::string option, Parse parse, Store store) {
+    return [=](const CLI::results_t& texts) {
+        for (const std::string& text : texts) {
+            auto value = parse(text);
+            if (!value) throw CLI::ValidationError(option, value.error());
+            store(*value);
+        }
+        return true;
+    };
+}
+
+void complain(const std::string& message) {
+    fmt::print(stderr, "triune: {}\n", message);
+}
+
+/// The table of --stats. False (after one line on stderr) when the file cannot be written.
+bool print_stats(const std::vector<StatLine>& lines, const std::string& path) {
+    std::FILE* const out = path.empty() ? stderr : std::fopen(path.c_str(), "we");
+    if (out == nullptr) {
+        complain(fmt::format("{}: cannot write statistics: {}", path, std::strerror(errno)));
+        return false;
+    }
+    std::size_t width = 0;
+    for (const StatLine& line : lines) width = std::max(width, line.name.size());
+    for (const StatLine& line : lines) fmt::print(out, "{:<{}}  {:>16}\n", line.name, width, line.value);
+    if (out == stderr) return true;
+    if (std::fclose(out) == 0) return true;
+    complain(fmt::format("{}: cannot write statistics: {}", path, std::strerror(errno)));
+    return false;
+}
+
+ExitStatus status_of(const VmOutcome& outcome, int signal) {
+    switch (outcome.end) {
+        case VmEnd::powered_off:
+            return ExitStatus::powered_off;
+        case VmEnd::reset_requested:
+            return ExitStatus::guest_reset;
+        case VmEnd::triple_fault:
+            return ExitStatus::triple_fault;
+        case VmEnd::stopped:
+            return signal == 0 || signal == SIGINT ? ExitStatus::interrupted : ExitStatus::terminated;
+        case VmEnd::host_error:
+            break;
+    }
+    return ExitStatus::host_error;
+}
+
+}  // namespace
+
+void RunCommand::declare(CLI::App& app) {
+    VmDefinition& d = definition;
+    app.add_option("--engine", d.engine, "How guest code is run")
+        ->check(CLI::IsMember({"auto", "bt", "interp"}))
+        ->type_name("auto|bt|interp")
+        ->capture_default_str();
+    app.add_option("--cpu", d.cpu, "Processor model and changes to it, such as x86-64-v3 or host,-avx2")
+        ->type_name("MODEL")
+        ->capture_default_str();
+    app.add_option("--cpus", d.cpus, "Virtual processors, 1 to 16")
+        ->check(CLI::Range(1, 16))
+        ->type_name("N")
+        ->capture_default_str();
+    app.add_option("--memory", parsed("--memory", parse_size, [&d](std::uint64_t v) { d.memory_bytes = v; }),
+                   "Guest memory [512M]")
+        ->type_name("SIZE")
+        ->expected(1);
+    app.add_option("--kernel", d.kernel, "Linux bzImage or ELF vmlinux (PVH)")->type_name("FILE")->required();
+    app.add_option("--initrd", d.initrd, "Initial RAM disk")->type_name("FILE");
+    app.add_option("--append", d.append, "Kernel command line [console=ttyS0]")->type_name("TEXT");
+    app.add_option("--disk",
+                   parsed("--disk", parse_disk, [&d](const DiskConfig& v) { d.disks.push_back(v); }),
+                   "Raw disk image as the next virtio disk (repeat for more)")
+        ->type_name("FILE[,readonly]")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app.add_option("--net", parsed("--net", parse_net, [&d](const auto& v) { d.net = v; }),
+                   "Network [none]; hostfwd=tcp:127.0.0.1:2222-:22 forwards a host port to the guest")
+        ->type_name("user[,hostfwd=…]|none")
+        ->expected(1);
+    app.add_option("--serial",
+                   parsed("--serial", parse_serial, [&d](const SerialConfig& v) { d.serial = v; }),
+                   "Where the serial console goes [stdio]. On a terminal Ctrl-A x quits, Ctrl-A h helps")
+        ->type_name("stdio|none|file:PATH|unix:PATH|pty")
+        ->expected(1);
+    app.add_flag("--no-reboot", d.no_reboot, "End with status 3 when the guest reboots");
+    app.add_option("--code-cache",
+                   parsed("--code-cache", parse_size, [&d](std::uint64_t v) { d.code_cache_bytes = v; }),
+                   "Bound of translated code, per processor [64M]")
+        ->type_name("SIZE")
+        ->expected(1);
+    app.add_flag("--perf-map", d.perf_map, "Write /tmp/perf-PID.map, so that perf names translated code");
+    app.add_option(
+           "--stats",
+           [this](const CLI::results_t& texts) {
+               stats = true;
+               stats_file = texts.empty() ? "" : texts.back();
+               return true;
+           },
+           "Print counters at the end, to stderr or FILE (write --stats=FILE)")
+        ->type_name("[=FILE]")
+        ->expected(0, 1);
+    app.add_option("--trace", d.trace, "Write events to stderr, separated by commas")->type_name("EVENTS");
+}
+
+ExitStatus RunCommand::run() {
+    block_stop_signals();
+    auto vm = make_vm(definition);
+    if (!vm) {
+        complain(vm.error().message);
+        return vm.error().usage ? ExitStatus::bad_usage : ExitStatus::host_error;
+    }
+    VmOutcome outcome;
+    int signal = 0;
+    {
+        StopOnSignal stopper(**vm);
+        for (const std::string& line : (*vm)->notices()) complain(line);
+        outcome = (*vm)->run();
+        signal = stopper.signal();
+    }
+    const std::vector<StatLine> counters = stats ? (*vm)->stats() : std::vector<StatLine>{};
+    vm->reset();  // the terminal is back in its own mode before anything is printed
+    if (!outcome.message.empty()) complain(outcome.message);
+    ExitStatus status = status_of(outcome, signal);
+    if (stats && !print_stats(counters, stats_file) && status == ExitStatus::powered_off)
+        status = ExitStatus::host_error;
+    return status;
+}
+
+}  // namespace triune::control

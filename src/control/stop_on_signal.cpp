@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "control/stop_on_signal.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdint>
+
+namespace triune::control {
+namespace {
+
+constexpr int patience_ms = 10'000;
+
+sigset_t stop_signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int s : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, s);
+    return set;
+}
+
+}  // namespace
+
+void block_stop_signals() {
+    const sigset_t set = stop_signals();
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
+}
+
+StopOnSignal::StopOnSignal(Vm& vm) : vm_(vm), wake_(eventfd(0, EFD_CLOEXEC)) {
+    have_terminal_ = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &terminal_) == 0;
+    thread_ = std::thread([this] { wait(); });
+}
+
+StopOnSignal::~StopOnSignal() {
+    const std::uint64_t one = 1;
+    if (write(wake_, &one, sizeof one) == sizeof one)
+        thread_.join();
+    else
+        thread_.detach();
+    close(wake_);
+}
+
+void StopOnSignal::wait() {
+    const sigset_t set = stop_signals();
+    const int signals = signalfd(-1, &set, SFD_CLOEXEC);
+    pollfd fds[] = {{signals, POLLIN, 0}, {wake_, POLLIN, 0}};
+    for (;;) {
+        const int ready = poll(fds, 2, signal_ ? patience_ms : -1);
+        if (ready == 0) end_now(signal_);
+        if (ready < 0) continue;  // EINTR
+        if (fds[1].revents) break;
+        signalfd_siginfo info{};
+        if (read(signals, &info, sizeof info) != sizeof info) continue;
+        if (signal_) end_now(static_cast<int>(info.ssi_signo));
+        signal_ = static_cast<int>(info.ssi_signo);
+        vm_.stop();
+    }
+    close(signals);
+}
+
+void StopOnSignal::end_now(int signal) {
+    if (have_terminal_) tcsetattr(STDIN_FILENO, TCSANOW, &terminal_);
+    _exit(signal == SIGINT ? 130 : 143);
+}
+
+}  // namespace triune::control
