@@ -158,7 +158,7 @@ private:
     void change(int delta);
     IrqLine& output_;
     std::mutex mutex_;
-    unsigned high_ = 0;
+    int high_ = 0;
 };
 
 /// The host bus. Claims ports 0xcf8-0xcff for as long as it lives.
