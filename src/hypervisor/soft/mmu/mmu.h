@@ -31,8 +31,8 @@ inline constexpr u32 present = 1, write = 2, user = 4, reserved = 8, fetch = 16,
 struct Translation {
     Gpa gpa = 0;
     u8* host = nullptr;    ///< null: no RAM there (MMIO)
-    u64 page_bytes = 4096; ///< size of the mapping it came from
-    bool writable = false; ///< a write would be allowed now (dirty bit set, no code on the page)
+    u64 page_bytes = 4096;  ///< size of the mapping it came from
+    bool writable = false;  ///< a write would be allowed now (dirty bit set, no code on the page)
 };
 
 class Mmu {
@@ -65,6 +65,7 @@ public:
     /// bytes do not suffice: `available` says how many bytes are there.
     struct Fetch {
         Gpa gpa = 0;
+        u8* host = nullptr;  ///< the first byte in machine memory; null: not RAM
         unsigned available = 0;
         Gpa second_page_gpa = ~Gpa{0};  ///< where the bytes past the page's end come from
         std::array<u8, 15> bytes{};
@@ -72,7 +73,6 @@ public:
     };
     std::expected<Fetch, PageFault> fetch(Gva gva);
 
-    /// Physical access with the same RAM/MMIO split (VMCB-like structures, kvmclock pages).
     [[nodiscard]] bool canonical(Gva gva) const {
         const unsigned bits = (vcpu_.state.cr4 & x86::cr4::la57) ? 57 : 48;
         return static_cast<u64>(static_cast<i64>(gva << (64 - bits)) >> (64 - bits)) == gva;
@@ -90,6 +90,7 @@ public:
     void mark_code(Gpa gpa);
 
     Tlb& tlb() { return tlb_; }
+    [[nodiscard]] TlbMode mode_for(Privilege privilege) const;
     /// Fills the TLB entry for `gva` in the set of `mode` for translated code. Returns the walk's
     /// result; the entry stays invalid where the inline probe must not hit (MMIO, code pages on writes).
     std::expected<Translation, PageFault> fill(Gva gva, Access access, TlbMode mode);
@@ -101,14 +102,27 @@ public:
     cpu::VcpuContext& vcpu() { return vcpu_; }
 
 private:
-    std::expected<Translation, PageFault> walk(Gva gva, Access access, Privilege privilege, bool& global);
-    [[nodiscard]] TlbMode mode_for(Privilege privilege) const;
-    u64 mmio_read(Gpa gpa, unsigned size);
-    void mmio_write(Gpa gpa, u64 value, unsigned size);
+    std::expected<void, PageFault> read_slow(Gva gva, u8* to, unsigned size, TlbMode mode);
+    std::expected<void, PageFault> write_slow(Gva gva, const u8* from, unsigned size, TlbMode mode);
+    void store(const Translation& t, const u8* from, unsigned size);
+    void mmio_read(Gpa gpa, u8* to, unsigned size);
+    void mmio_write(Gpa gpa, const u8* from, unsigned size);
+    TlbEntry& entry(Gva gva, TlbMode mode) { return tlb_.set[static_cast<unsigned>(mode)][Tlb::index(gva)]; }
+    void changed();
 
     cpu::VcpuContext& vcpu_;
     Tlb& tlb_;
-    u64 generation_ = 0;
+    u64 generation_ = 1;
+    /// Instruction fetch's own translations, valid for one generation.
+    struct FetchEntry {
+        Gva page = 0;
+        u64 generation = 0;
+        Gpa gpa = 0;
+        u8* host = nullptr;
+        TlbMode mode = TlbMode::user;
+    };
+    std::array<FetchEntry, 64> fetch_entries_{};
+    std::expected<FetchEntry, PageFault> fetch_page(Gva gva);
 };
 
 /// Serialises split and MMIO locked operations between vCPUs of one process. Plain lock.

@@ -19,18 +19,26 @@ inline constexpr unsigned tlb_modes = 3;
 struct alignas(32) TlbEntry {
     u64 read_tag, write_tag;
     u64 host;
-    u64 gpa_and_flags;  ///< page's gpa | bit 0: global | bit 1: part of a large page
+    u64 gpa;  ///< the page's guest-physical address
 };
 
 struct Tlb {
     static constexpr unsigned entries = 256;
     std::array<std::array<TlbEntry, entries>, tlb_modes> set;
-    /// Range that covers all large-page mappings with entries: INVLPG inside it flushes the set.
-    u64 large_low = ~u64{0}, large_high = 0;
+    /// Bit i of a set: entry i may be valid and is not global. Bounds the work of a CR3 load.
+    std::array<std::array<u64, entries / 64>, tlb_modes> not_global;
+    /// Range that covers all large-page mappings with entries: INVLPG inside it flushes everything.
+    u64 large_low, large_high;
 
-    static unsigned index(Gva gva) { return (gva >> 12) & (entries - 1); }
-    static u64 invalid_tag(unsigned index) { return static_cast<u64>(index ^ 1) << 12; }
+    static constexpr unsigned index(Gva gva) { return (gva >> 12) & (entries - 1); }
+    static constexpr u64 invalid_tag(unsigned index) { return static_cast<u64>(index ^ 1) << 12; }
+
     void clear();
+    void clear_not_global();
+    void invalidate(TlbMode mode, unsigned i) {
+        TlbEntry& e = set[static_cast<unsigned>(mode)][i];
+        e.read_tag = e.write_tag = invalid_tag(i);
+    }
 };
 
 }  // namespace triune::hypervisor::soft::mmu

@@ -1,0 +1,56 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/mman.h>
+
+#include <new>
+
+#include "base/bits.h"
+#include "base/fd.h"
+#include "hypervisor/soft/mmu/arena.h"
+
+namespace triune::hypervisor::soft::mmu {
+
+// SAFETY: one memfd is mapped twice. The run view holds data (read-write) and code (read-execute)
+// below 2 GiB; the write view holds the same bytes read-write, never executable. All pointers
+// handed out lie inside these mappings, which live as long as the arena.
+Result<std::unique_ptr<VcpuArena>> VcpuArena::create(u64 code_bytes) {
+    std::unique_ptr<VcpuArena> arena(new VcpuArena);
+    const u64 context_at = 0;
+    const u64 tlb_at = base::align_up(sizeof(cpu::VcpuContext), page_size);
+    const u64 engine_at = base::align_up(tlb_at + sizeof(Tlb), page_size);
+    const u64 code_at = engine_at + engine_data_bytes;
+    code_bytes = base::align_up(code_bytes, page_size);
+    const u64 total = code_at + code_bytes;
+
+    const base::Fd fd(memfd_create("triune-vcpu", MFD_CLOEXEC));
+    if (!fd) return fail_errno("memfd_create for a vCPU's code cache");
+    if (ftruncate(fd.get(), static_cast<off_t>(total)) != 0) return fail_errno("sizing a vCPU's code cache");
+
+    void* run = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_32BIT | MAP_NORESERVE, fd.get(), 0);
+    if (run == MAP_FAILED)
+        return fail_errno("no room below 2 GiB of host address space for a vCPU's code cache (make it smaller)");
+    arena->run_base_ = static_cast<u8*>(run);
+    arena->total_ = total;
+    void* write = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd.get(), 0);
+    if (write == MAP_FAILED) return fail_errno("mapping a vCPU's code cache for writing");
+    arena->write_base_ = static_cast<u8*>(write);
+    if (code_bytes && mprotect(arena->run_base_ + code_at, code_bytes, PROT_READ | PROT_EXEC) != 0)
+        return fail_errno("making a vCPU's code cache executable (is this process denied executable memory?)");
+
+    arena->write_delta_ = arena->write_base_ - arena->run_base_;
+    arena->context_ = new (arena->run_base_ + context_at) cpu::VcpuContext;
+    arena->tlb_ = new (arena->run_base_ + tlb_at) Tlb;
+    arena->tlb_->clear();
+    arena->engine_data_ = arena->run_base_ + engine_at;
+    arena->code_ = arena->run_base_ + code_at;
+    arena->code_bytes_ = code_bytes;
+    return arena;
+}
+
+VcpuArena::~VcpuArena() {
+    if (context_) context_->~VcpuContext();
+    if (run_base_) munmap(run_base_, total_);
+    if (write_base_) munmap(write_base_, total_);
+}
+
+}  // namespace triune::hypervisor::soft::mmu

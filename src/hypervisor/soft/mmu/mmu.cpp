@@ -1,0 +1,326 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/mmu/mmu.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/bits.h"
+#include "hypervisor/soft/mmu/walk.h"
+
+namespace triune::hypervisor::soft::mmu {
+
+using observe::Counter;
+
+Mmu::Mmu(cpu::VcpuContext& vcpu, Tlb& tlb) : vcpu_(vcpu), tlb_(tlb) { tlb_.clear(); }
+
+TlbMode Mmu::mode_for(Privilege privilege) const {
+    if (privilege == Privilege::user) return TlbMode::user;
+    if (!(vcpu_.state.cr4 & x86::cr4::smap)) return TlbMode::supervisor_ac;
+    if (privilege == Privilege::implicit_supervisor) return TlbMode::supervisor;
+    return vcpu_.state.rflags & x86::flag::ac ? TlbMode::supervisor_ac : TlbMode::supervisor;
+}
+
+std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode mode) {
+    const auto mapping = walk(vcpu_, gva, access, mode);
+    if (!mapping) return std::unexpected(mapping.error());
+    Translation t;
+    t.gpa = mapping->gpa;
+    t.page_bytes = mapping->page_bytes;
+    const memory::Slot* slot = vcpu_.memory->slot_of(t.gpa);
+    if (!slot) return t;
+    t.host = slot->host + (t.gpa - slot->gpa);
+    const bool has_code =
+        vcpu_.memory->page_flags(t.gpa).load(std::memory_order_acquire) & memory::page_has_code;
+    t.writable = mapping->write_granted && !slot->readonly && !has_code;
+    if (access == Access::execute) return t;
+
+    const unsigned i = Tlb::index(gva);
+    TlbEntry& e = entry(gva, mode);
+    const Gva page = gva & ~page_mask;
+    e.read_tag = page;
+    e.write_tag = t.writable ? page : Tlb::invalid_tag(i);
+    e.host = reinterpret_cast<u64>(t.host) & ~page_mask;
+    e.gpa = t.gpa & ~page_mask;
+    u64& word = tlb_.not_global[static_cast<unsigned>(mode)][i / 64];
+    const u64 mask = u64{1} << (i % 64);
+    word = mapping->global ? word & ~mask : word | mask;
+    if (t.page_bytes > page_size) {
+        const Gva low = gva & ~(t.page_bytes - 1);
+        tlb_.large_low = std::min(tlb_.large_low, low);
+        tlb_.large_high = std::max(tlb_.large_high, low + (t.page_bytes - 1));
+    }
+    return t;
+}
+
+std::expected<Translation, PageFault> Mmu::translate(Gva gva, Access access, Privilege privilege) {
+    const TlbMode mode = mode_for(privilege);
+    if (access == Access::execute) {
+        auto mapping = fill(gva, access, mode);
+        return mapping;
+    }
+    const TlbEntry& e = entry(gva, mode);
+    const u64 offset = gva ^ (access == Access::write ? e.write_tag : e.read_tag);
+    if (offset >= page_size) return fill(gva, access, mode);
+    Translation t;
+    t.gpa = e.gpa + offset;
+    t.host = reinterpret_cast<u8*>(e.host + offset);
+    t.writable = (gva ^ e.write_tag) < page_size;
+    return t;
+}
+
+std::expected<u64, PageFault> Mmu::read(Gva gva, unsigned size, Privilege privilege) {
+    const TlbMode mode = mode_for(privilege);
+    const TlbEntry& e = entry(gva, mode);
+    const u64 offset = gva ^ e.read_tag;
+    u64 value = 0;
+    if (offset <= page_size - size) {
+        const void* host = reinterpret_cast<const void*>(e.host + offset);
+        // One host load each, so that aligned guest accesses stay single-copy atomic.
+        switch (size) {
+            case 1: { u8 v; std::memcpy(&v, host, 1); return v; }
+            case 2: { u16 v; std::memcpy(&v, host, 2); return v; }
+            case 4: { u32 v; std::memcpy(&v, host, 4); return v; }
+            case 8: std::memcpy(&value, host, 8); return value;
+            default: break;
+        }
+    }
+    if (auto r = read_slow(gva, reinterpret_cast<u8*>(&value), size, mode); !r) return std::unexpected(r.error());
+    return value;
+}
+
+std::expected<void, PageFault> Mmu::write(Gva gva, u64 value, unsigned size, Privilege privilege) {
+    const TlbMode mode = mode_for(privilege);
+    const TlbEntry& e = entry(gva, mode);
+    const u64 offset = gva ^ e.write_tag;
+    if (offset <= page_size - size) {
+        void* host = reinterpret_cast<void*>(e.host + offset);
+        switch (size) {
+            case 1: { const u8 v = static_cast<u8>(value); std::memcpy(host, &v, 1); return {}; }
+            case 2: { const u16 v = static_cast<u16>(value); std::memcpy(host, &v, 2); return {}; }
+            case 4: { const u32 v = static_cast<u32>(value); std::memcpy(host, &v, 4); return {}; }
+            case 8: std::memcpy(host, &value, 8); return {};
+            default: break;
+        }
+    }
+    return write_slow(gva, reinterpret_cast<const u8*>(&value), size, mode);
+}
+
+std::expected<void, PageFault> Mmu::read_bytes(Gva gva, void* to, unsigned size, Privilege privilege) {
+    if (size == 0) return {};
+    return read_slow(gva, static_cast<u8*>(to), size, mode_for(privilege));
+}
+
+std::expected<void, PageFault> Mmu::write_bytes(Gva gva, const void* from, unsigned size, Privilege privilege) {
+    if (size == 0) return {};
+    return write_slow(gva, static_cast<const u8*>(from), size, mode_for(privilege));
+}
+
+namespace {
+
+/// Length of the part of [gva, gva+size) in gva's page.
+unsigned first_part(Gva gva, unsigned size) {
+    return static_cast<unsigned>(std::min<u64>(size, page_size - (gva & page_mask)));
+}
+
+}  // namespace
+
+std::expected<void, PageFault> Mmu::read_slow(Gva gva, u8* to, unsigned size, TlbMode mode) {
+    const unsigned first = first_part(gva, size);
+    const auto a = fill(gva, Access::read, mode);
+    if (!a) return std::unexpected(a.error());
+    std::expected<Translation, PageFault> b = Translation{};
+    if (first < size) {
+        b = fill(gva + first, Access::read, mode);
+        if (!b) return std::unexpected(b.error());
+    }
+    if (a->host) {
+        std::memcpy(to, a->host, first);
+    } else {
+        mmio_read(a->gpa, to, first);
+    }
+    if (first < size) {
+        if (b->host) {
+            std::memcpy(to + first, b->host, size - first);
+        } else {
+            mmio_read(b->gpa, to + first, size - first);
+        }
+    }
+    return {};
+}
+
+std::expected<void, PageFault> Mmu::write_slow(Gva gva, const u8* from, unsigned size, TlbMode mode) {
+    const unsigned first = first_part(gva, size);
+    const auto a = fill(gva, Access::write, mode);
+    if (!a) return std::unexpected(a.error());
+    if (first == size) {
+        store(*a, from, size);
+        return {};
+    }
+    const auto b = fill(gva + first, Access::write, mode);
+    if (!b) return std::unexpected(b.error());
+    store(*a, from, first);
+    store(*b, from + first, size - first);
+    return {};
+}
+
+void Mmu::store(const Translation& t, const u8* from, unsigned size) {
+    const memory::Slot* slot = t.host ? vcpu_.memory->slot_of(t.gpa) : nullptr;
+    if (!slot || slot->readonly) {
+        mmio_write(t.gpa, from, size);
+        return;
+    }
+    switch (size) {
+        case 1: *t.host = *from; break;
+        case 2: { u16 v; std::memcpy(&v, from, 2); std::memcpy(t.host, &v, 2); break; }
+        case 4: { u32 v; std::memcpy(&v, from, 4); std::memcpy(t.host, &v, 4); break; }
+        case 8: { u64 v; std::memcpy(&v, from, 8); std::memcpy(t.host, &v, 8); break; }
+        default: std::memcpy(t.host, from, size);
+    }
+    vcpu_.memory->notify_code_written(t.gpa, size);
+}
+
+void Mmu::mmio_read(Gpa gpa, u8* to, unsigned size) {
+    while (size) {
+        const unsigned n = size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+        vcpu_.counters.add(Counter::mmio);
+        const u64 v = vcpu_.io->mmio_read(gpa, n);
+        std::memcpy(to, &v, n);
+        gpa += n, to += n, size -= n;
+    }
+}
+
+void Mmu::mmio_write(Gpa gpa, const u8* from, unsigned size) {
+    while (size) {
+        const unsigned n = size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+        vcpu_.counters.add(Counter::mmio);
+        u64 v = 0;
+        std::memcpy(&v, from, n);
+        vcpu_.io->mmio_write(gpa, v, n);
+        gpa += n, from += n, size -= n;
+    }
+}
+
+std::expected<void, PageFault> Mmu::probe(Gva gva, unsigned size, Access access, Privilege privilege) {
+    const TlbMode mode = mode_for(privilege);
+    const Gva last = gva + (size ? size - 1 : 0);
+    for (Gva page = gva & ~page_mask;; page += page_size) {
+        const Gva at = page < gva && gva - page < page_size ? gva : page;
+        if (auto t = fill(at, access, mode); !t) return std::unexpected(t.error());
+        if (page == (last & ~page_mask)) return {};
+    }
+}
+
+std::expected<u8*, PageFault> Mmu::rmw_pointer(Gva gva, unsigned size, Privilege privilege) {
+    const TlbMode mode = mode_for(privilege);
+    const TlbEntry& e = entry(gva, mode);
+    const u64 offset = gva ^ e.write_tag;
+    if (offset <= page_size - size) return reinterpret_cast<u8*>(e.host + offset);
+    const unsigned first = first_part(gva, size);
+    const auto t = fill(gva, Access::write, mode);
+    if (!t) return std::unexpected(t.error());
+    if (first < size) {
+        if (auto second = fill(gva + first, Access::write, mode); !second) return std::unexpected(second.error());
+        return nullptr;
+    }
+    const memory::Slot* slot = t->host ? vcpu_.memory->slot_of(t->gpa) : nullptr;
+    return slot && !slot->readonly ? t->host : nullptr;
+}
+
+void Mmu::rmw_done(Gva gva, unsigned size) {
+    for (const TlbMode mode : {TlbMode::user, TlbMode::supervisor, TlbMode::supervisor_ac}) {
+        const TlbEntry& e = entry(gva, mode);
+        if ((gva ^ e.read_tag) >= page_size) continue;
+        vcpu_.memory->notify_code_written(e.gpa + (gva & page_mask), size);
+    }
+}
+
+std::expected<Mmu::FetchEntry, PageFault> Mmu::fetch_page(Gva gva) {
+    const TlbMode mode = vcpu_.state.cpl() == 3 ? TlbMode::user : TlbMode::supervisor;
+    FetchEntry& f = fetch_entries_[(gva >> 12) % fetch_entries_.size()];
+    const Gva page = gva & ~page_mask;
+    if (f.generation == generation_ && f.page == page && f.mode == mode) return f;
+    const auto t = fill(gva, Access::execute, mode);
+    if (!t) return std::unexpected(t.error());
+    f = {page, generation_, t->gpa & ~page_mask, t->host ? t->host - (gva & page_mask) : nullptr, mode};
+    return f;
+}
+
+std::expected<Mmu::Fetch, PageFault> Mmu::fetch(Gva gva) {
+    const auto page = fetch_page(gva);
+    if (!page) return std::unexpected(page.error());
+    Fetch f;
+    f.gpa = page->gpa | (gva & page_mask);
+    f.host = page->host ? page->host + (gva & page_mask) : nullptr;
+    const unsigned first = first_part(gva, 15);
+    if (page->host) {
+        std::memcpy(f.bytes.data(), f.host, first);
+    } else {
+        mmio_read(f.gpa, f.bytes.data(), first);
+    }
+    f.available = first;
+    if (first < 15) {
+        const auto next = fetch_page((gva & ~page_mask) + page_size);
+        if (!next) {
+            f.next_fault = next.error();
+        } else {
+            f.second_page_gpa = next->gpa;
+            if (next->host) {
+                std::memcpy(f.bytes.data() + first, next->host, 15 - first);
+            } else {
+                mmio_read(next->gpa, f.bytes.data() + first, 15 - first);
+            }
+            f.available = 15;
+        }
+    }
+    return f;
+}
+
+void Mmu::changed() {
+    ++generation_;
+    vcpu_.counters.add(Counter::tlb_flushes);
+}
+
+void Mmu::flush_all() {
+    tlb_.clear();
+    changed();
+}
+
+void Mmu::flush_non_global() {
+    tlb_.clear_not_global();
+    changed();
+}
+
+void Mmu::flush_page(Gva gva) {
+    ++generation_;
+    if (gva >= tlb_.large_low && gva <= tlb_.large_high) {
+        tlb_.clear();
+        return;
+    }
+    for (const TlbMode mode : {TlbMode::user, TlbMode::supervisor, TlbMode::supervisor_ac})
+        if (const TlbEntry& e = entry(gva, mode); ((gva ^ e.read_tag) & ~page_mask) == 0)
+            tlb_.invalidate(mode, Tlb::index(gva));
+}
+
+void Mmu::drop_write_permissions() {
+    for (auto& entries : tlb_.set)
+        for (unsigned i = 0; i < Tlb::entries; ++i) entries[i].write_tag = Tlb::invalid_tag(i);
+}
+
+void Mmu::drop_write_permission(Gpa page) {
+    page &= ~page_mask;
+    for (auto& entries : tlb_.set)
+        for (unsigned i = 0; i < Tlb::entries; ++i)
+            if (entries[i].gpa == page) entries[i].write_tag = Tlb::invalid_tag(i);
+}
+
+void Mmu::mark_code(Gpa gpa) {
+    auto& flags = vcpu_.memory->page_flags(gpa);
+    if (flags.fetch_or(memory::page_has_code, std::memory_order_acq_rel) & memory::page_has_code) return;
+    drop_write_permission(gpa);
+    if (!vcpu_.peers) return;
+    vcpu_.peers->drop_write_permissions(vcpu_.index);
+    if (vcpu_.signals.take(cpu::Signal::tlb_write_flush)) drop_write_permissions();
+}
+
+}  // namespace triune::hypervisor::soft::mmu
