@@ -59,7 +59,19 @@ void set_memory(Operand& o, const ZydisDecodedOperandMem& m) {
     o.disp = m.disp.value;
 }
 
+OperandField field_of(ZydisOperandEncoding encoding) {
+    switch (encoding) {
+        case ZYDIS_OPERAND_ENCODING_NONE: return OperandField::none;
+        case ZYDIS_OPERAND_ENCODING_MODRM_REG: return OperandField::modrm_reg;
+        case ZYDIS_OPERAND_ENCODING_MODRM_RM: return OperandField::modrm_rm;
+        case ZYDIS_OPERAND_ENCODING_NDSNDD: return OperandField::vvvv;
+        case ZYDIS_OPERAND_ENCODING_OPCODE: return OperandField::opcode;
+        default: return OperandField::other;
+    }
+}
+
 void set_operand(Operand& o, const ZydisDecodedOperand& z) {
+    o.field = field_of(z.encoding);
     o.read = z.actions & ZYDIS_OPERAND_ACTION_MASK_READ;
     o.written = z.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
     o.conditional_write = z.actions & ZYDIS_OPERAND_ACTION_CONDWRITE;

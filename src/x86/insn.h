@@ -17,6 +17,9 @@ enum class CodeSize : u8 { bits16, bits32, bits64 };
 
 enum class OperandKind : u8 { none, gpr, segment, control, debug, mmx, x87, vector, imm, mem, far_ptr, other };
 
+/// Which field of the instruction names an operand's register (what a rewriter has to change).
+enum class OperandField : u8 { none, modrm_reg, modrm_rm, vvvv, opcode, other };
+
 /// One operand, explicit ones first, then implicit. Register numbers are architectural:
 /// gpr 0-15 (with `high8` for AH, CH, DH, BH: then reg is 0-3), segment 0-5, vector 0-15. Flags, RIP
 /// and system registers appear as `other`. Implicit memory operands: string instructions [rSI], [rDI];
@@ -24,6 +27,7 @@ enum class OperandKind : u8 { none, gpr, segment, control, debug, mmx, x87, vect
 /// XLAT shows its base rBX only.
 struct Operand {
     OperandKind kind = OperandKind::none;
+    OperandField field = OperandField::none;
     u8 reg = 0;
     bool high8 = false;
     bool read = false, written = false;
