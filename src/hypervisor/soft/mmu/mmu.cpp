@@ -27,6 +27,7 @@ std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode 
     Translation t;
     t.gpa = mapping->gpa;
     t.page_bytes = mapping->page_bytes;
+    t.global = mapping->global;
     const memory::Slot* slot = vcpu_.memory->slot_of(t.gpa);
     if (!slot) return t;
     t.host = slot->host + (t.gpa - slot->gpa);
@@ -235,19 +236,20 @@ void Mmu::rmw_done(Gva gva, unsigned size) {
     }
 }
 
-std::expected<Mmu::FetchEntry, PageFault> Mmu::fetch_page(Gva gva) {
+std::expected<Mmu::CodePage, PageFault> Mmu::code_page(Gva gva) {
     const TlbMode mode = vcpu_.state.cpl() == 3 ? TlbMode::user : TlbMode::supervisor;
-    FetchEntry& f = fetch_entries_[(gva >> 12) % fetch_entries_.size()];
+    CodePage& f = code_pages_[(gva >> 12) % code_pages_.size()];
     const Gva page = gva & ~page_mask;
     if (f.generation == generation_ && f.page == page && f.mode == mode) return f;
     const auto t = fill(gva, Access::execute, mode);
     if (!t) return std::unexpected(t.error());
-    f = {page, generation_, t->gpa & ~page_mask, t->host ? t->host - (gva & page_mask) : nullptr, mode};
+    f = {page, generation_, t->gpa & ~page_mask, t->host ? t->host - (gva & page_mask) : nullptr, mode,
+         t->global};
     return f;
 }
 
 std::expected<Mmu::Fetch, PageFault> Mmu::fetch(Gva gva) {
-    const auto page = fetch_page(gva);
+    const auto page = code_page(gva);
     if (!page) return std::unexpected(page.error());
     Fetch f;
     f.gpa = page->gpa | (gva & page_mask);
@@ -260,7 +262,7 @@ std::expected<Mmu::Fetch, PageFault> Mmu::fetch(Gva gva) {
     }
     f.available = first;
     if (first < 15) {
-        const auto next = fetch_page((gva & ~page_mask) + page_size);
+        const auto next = code_page((gva & ~page_mask) + page_size);
         if (!next) {
             f.next_fault = next.error();
         } else {
@@ -283,16 +285,23 @@ void Mmu::changed() {
 
 void Mmu::flush_all() {
     tlb_.clear();
+    flushes_.all = true;
     changed();
 }
 
 void Mmu::flush_non_global() {
     tlb_.clear_not_global();
+    flushes_.not_global = true;
     changed();
 }
 
 void Mmu::flush_page(Gva gva) {
     ++generation_;
+    if (flushes_.page_count < flushes_.pages.size()) {
+        flushes_.pages[flushes_.page_count++] = gva & ~page_mask;
+    } else {
+        flushes_.all = true;
+    }
     if (gva >= tlb_.large_low && gva <= tlb_.large_high) {
         tlb_.clear();
         return;

@@ -6,6 +6,7 @@
 ///
 /// Threads: one Mmu per vCPU, on its thread. Other vCPUs reach it only through Signals.
 #include <expected>
+#include <utility>
 
 #include "hypervisor/soft/cpu/context.h"
 #include "hypervisor/soft/mmu/tlb.h"
@@ -32,6 +33,7 @@ struct Translation {
     Gpa gpa = 0;
     u8* host = nullptr;    ///< null: no RAM there (MMIO)
     u64 page_bytes = 4096;  ///< size of the mapping it came from
+    bool global = false;     ///< the mapping survives CR3 loads
     bool writable = false;  ///< a write would be allowed now (dirty bit set, no code on the page)
 };
 
@@ -95,6 +97,25 @@ public:
     /// result; the entry stays invalid where the inline probe must not hit (MMIO, code pages on writes).
     std::expected<Translation, PageFault> fill(Gva gva, Access access, TlbMode mode);
 
+    /// The page that instruction fetch from `gva` reads now.
+    struct CodePage {
+        Gva page = 0;  ///< virtual page address
+        u64 generation = 0;
+        Gpa gpa = 0;
+        u8* host = nullptr;  ///< null: not RAM
+        TlbMode mode = TlbMode::user;
+        bool global = false;
+    };
+    std::expected<CodePage, PageFault> code_page(Gva gva);
+
+    /// What was flushed since the last call, for who caches results of instruction fetch.
+    struct Flushes {
+        bool all = false, not_global = false;
+        u8 page_count = 0;
+        std::array<Gva, 8> pages{};
+    };
+    Flushes take_flushes() { return std::exchange(flushes_, {}); }
+
     /// Counts changes of what instruction fetch may see (flushes): translated code's caches of
     /// "this virtual page maps to this physical page" are stale when it changed.
     [[nodiscard]] u64 generation() const { return generation_; }
@@ -113,16 +134,8 @@ private:
     cpu::VcpuContext& vcpu_;
     Tlb& tlb_;
     u64 generation_ = 1;
-    /// Instruction fetch's own translations, valid for one generation.
-    struct FetchEntry {
-        Gva page = 0;
-        u64 generation = 0;
-        Gpa gpa = 0;
-        u8* host = nullptr;
-        TlbMode mode = TlbMode::user;
-    };
-    std::array<FetchEntry, 64> fetch_entries_{};
-    std::expected<FetchEntry, PageFault> fetch_page(Gva gva);
+    std::array<CodePage, 256> code_pages_{};  ///< valid where the generation is the current one
+    Flushes flushes_;
 };
 
 /// Serialises split and MMIO locked operations between vCPUs of one process. Plain lock.
