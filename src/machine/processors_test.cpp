@@ -1,0 +1,101 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "machine/processors.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <thread>
+
+namespace triune::machine {
+namespace {
+
+/// A hypervisor whose vCPUs do what the test says.
+struct FakeVm final : hypervisor::Vm {
+    struct FakeVcpu final : hypervisor::Vcpu {
+        FakeVcpu(FakeVm& vm, unsigned index) : vm(vm), index(index) { counted.add(observe::Counter::halts, index + 1); }
+        hypervisor::Exit run() override {
+            if (vm.created != vm.expected) ++vm.ran_too_early;
+            if (vm.exit_of) return vm.exit_of(index, kicked);
+            while (!kicked) std::this_thread::sleep_for(std::chrono::microseconds(100));
+            return hypervisor::Kicked{};
+        }
+        void kick() override { kicked = true; }
+        x86::VcpuState state() override { return now; }
+        void set_state(const x86::VcpuState& s) override {
+            now = s;
+            vm.boot_rip = s.rip;
+        }
+        const observe::Counters& counters() const override { return counted; }
+        FakeVm& vm;
+        unsigned index;
+        std::atomic<bool> kicked = false;
+        x86::VcpuState now;
+        observe::Counters counted;
+    };
+    Result<std::unique_ptr<hypervisor::Vcpu>> create_vcpu(unsigned index) override {
+        if (index == refused) return fail("no room");
+        ++created;
+        return std::make_unique<FakeVcpu>(*this, index);
+    }
+    void set_gsi(unsigned, bool) override {}
+    void signal_msi(u64, u32) override {}
+
+    std::function<hypervisor::Exit(unsigned, std::atomic<bool>&)> exit_of;
+    unsigned expected = 3, refused = 99;
+    std::atomic<unsigned> created = 0, ran_too_early = 0;
+    std::atomic<u64> boot_rip = 0;
+};
+
+TEST(Processors, EndFromOutsideStopsAllAndSumsCounters) {
+    FakeVm vm;
+    Processors cpus(vm, 3);
+    observe::Counters counters;
+    x86::VcpuState start;
+    start.rip = 0x1234;
+    std::thread ender([&] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        cpus.end({{VmEnd::powered_off, {}}});
+        cpus.end({{VmEnd::host_error, "too late"}});
+    });
+    EXPECT_EQ(cpus.run(start, counters).outcome.end, VmEnd::powered_off);
+    ender.join();
+    EXPECT_EQ(vm.ran_too_early, 0u);
+    EXPECT_EQ(vm.boot_rip, 0x1234u);
+    EXPECT_EQ(counters.get(observe::Counter::halts), 6u);
+}
+
+TEST(Processors, EndBeforeRun) {
+    FakeVm vm;
+    Processors cpus(vm, 3);
+    observe::Counters counters;
+    cpus.end({{}, true});
+    EXPECT_TRUE(cpus.run({}, counters).reset);
+}
+
+TEST(Processors, TripleFaultOfOneEndsAll) {
+    FakeVm vm;
+    vm.exit_of = [](unsigned index, std::atomic<bool>& kicked) -> hypervisor::Exit {
+        if (index == 1) return hypervisor::Shutdown{"registers"};
+        while (!kicked) std::this_thread::sleep_for(std::chrono::microseconds(100));
+        return hypervisor::Kicked{};
+    };
+    Processors cpus(vm, 3);
+    observe::Counters counters;
+    const RunEnd end = cpus.run({}, counters);
+    EXPECT_EQ(end.outcome.end, VmEnd::triple_fault);
+    EXPECT_NE(end.outcome.message.find("processor 1: registers"), std::string::npos);
+}
+
+TEST(Processors, FailureToCreateEndsAll) {
+    FakeVm vm;
+    vm.refused = 2;
+    Processors cpus(vm, 3);
+    observe::Counters counters;
+    EXPECT_EQ(cpus.run({}, counters).outcome.end, VmEnd::host_error);
+}
+
+}  // namespace
+}  // namespace triune::machine

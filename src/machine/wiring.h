@@ -1,0 +1,42 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "bus/bus.h"
+#include "hypervisor/hypervisor.h"
+
+namespace triune::machine {
+
+/// The processors' accesses that are not RAM go to the two address maps.
+class MappedIo final : public hypervisor::Io {
+public:
+    bus::AddressMap ports, mmio;
+
+    u32 port_read(u16 port, unsigned size) override { return static_cast<u32>(ports.read(port, size)); }
+    void port_write(u16 port, u32 value, unsigned size) override { ports.write(port, value, size); }
+    u64 mmio_read(Gpa gpa, unsigned size) override { return mmio.read(gpa, size); }
+    void mmio_write(Gpa gpa, u64 value, unsigned size) override { mmio.write(gpa, value, size); }
+};
+
+/// A device's interrupt line that ends at a global system interrupt.
+class GsiLine final : public bus::IrqLine {
+public:
+    GsiLine(hypervisor::Vm& vm, unsigned gsi) : vm_(vm), gsi_(gsi) {}
+    void set(bool level) override { vm_.set_gsi(gsi_, level); }
+
+private:
+    hypervisor::Vm& vm_;
+    unsigned gsi_;
+};
+
+/// Message-signalled interrupts go to the hypervisor as they are.
+class MsiBridge final : public bus::MsiSink {
+public:
+    explicit MsiBridge(hypervisor::Vm& vm) : vm_(vm) {}
+    void send(u64 address, u32 data) override { vm_.signal_msi(address, data); }
+
+private:
+    hypervisor::Vm& vm_;
+};
+
+}  // namespace triune::machine
