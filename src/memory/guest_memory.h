@@ -69,7 +69,8 @@ public:
     }
 
     /// Device (DMA) and loader access. False when any byte is not RAM; then nothing was done.
-    /// Writes set dirty flags and tell the code watchers. May span slots.
+    /// Writes set dirty flags and tell the code watchers. May span slots. To write(), a read-only
+    /// slot is not RAM: loaders fill ROM through host() before the guest runs.
     [[nodiscard]] bool read(Gpa gpa, void* to, u64 size) const;
     [[nodiscard]] bool write(Gpa gpa, const void* from, u64 size);
     /// For devices that fill guest memory in place (readv, recv): call after the bytes changed.
@@ -97,6 +98,9 @@ public:
 
 private:
     GuestMemory() = default;
+    /// Tells them that the bytes at [offset, offset+size) of the memfd, within one page, changed.
+    void tell_watchers(u64 offset, u64 size);
+
     base::Fd fd_;
     u64 bytes_ = 0;
     u8* base_ = nullptr;
