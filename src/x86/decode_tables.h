@@ -100,8 +100,7 @@ inline bool offered(const ZydisDecodedInstruction& z) {
         case ZYDIS_ISA_EXT_VAES:
         case ZYDIS_ISA_EXT_VPCLMULQDQ:
         case ZYDIS_ISA_EXT_X87:
-        case ZYDIS_ISA_EXT_XSAVE:
-        case ZYDIS_ISA_EXT_XSAVEOPT: return true;
+        case ZYDIS_ISA_EXT_XSAVE: return true;
         default: return false;
     }
 }
@@ -149,8 +148,7 @@ inline bool touches_vector_state(const ZydisDecodedInstruction& z) {
         case ZYDIS_ISA_EXT_SHA:
         case ZYDIS_ISA_EXT_VAES:
         case ZYDIS_ISA_EXT_VPCLMULQDQ:
-        case ZYDIS_ISA_EXT_XSAVE:
-        case ZYDIS_ISA_EXT_XSAVEOPT: return true;
+        case ZYDIS_ISA_EXT_XSAVE: return true;
         default: return false;
     }
 }

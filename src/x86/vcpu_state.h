@@ -105,7 +105,8 @@ struct VcpuState {
     [[nodiscard]] bool v8086() const { return rflags & flag::vm; }
 };
 
-/// State after power-on or INIT (Intel SDM 3A table 9-1).
+/// State after power-on or INIT (Intel SDM 3A table 9-1) of the bootstrap processor; the caller sets
+/// waiting_for_sipi for others. tsc_offset is the VM's business and stays.
 void reset_state(VcpuState& s, bool init);
 
 }  // namespace triune::x86
