@@ -1,0 +1,47 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "backend/net_backend.h"
+#include "device/virtio_pci.h"
+
+namespace triune::device {
+
+/// Virtio network device (Virtio 1.2, 5.1): one receive and one transmit queue, both served on the
+/// backend's thread.
+class VirtioNet final : public VirtioPci, private backend::NetClient {
+public:
+    static constexpr u16 queue_size = 256;
+
+    VirtioNet(memory::GuestMemory& memory, backend::NetBackend& net, const backend::MacAddress& mac);
+    ~VirtioNet() override;
+
+private:
+    void activated() override;
+    void notified(unsigned queue) override;
+    void quiesce() override;
+
+    void network_ready() override;
+    bool receive(std::span<const u8> frame) override;
+    void receive_done() override;
+
+    void send(const VirtioChain& chain);
+    bool fill(std::span<const u8> frame);
+
+    backend::NetBackend& net_;
+    const u32 max_frame_;
+
+    // Lock order: transmit, then receive (a frame that is sent may be answered on the spot).
+    std::mutex transmit_mutex_;
+    bool transmitting_ = false;
+    VirtioChain tx_chain_;
+    std::vector<u8> tx_frame_;
+
+    std::mutex receive_mutex_;
+    bool receiving_ = false, mergeable_ = false;
+    std::vector<VirtioChain> rx_chains_;
+};
+
+}  // namespace triune::device

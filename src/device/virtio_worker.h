@@ -1,0 +1,73 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace triune::device {
+
+/// A thread that runs `body` whenever it was kicked while enabled. Kicks during a run cause one more.
+class VirtioWorker {
+public:
+    explicit VirtioWorker(std::function<void()> body) : body_(std::move(body)), thread_([this] { loop(); }) {}
+    ~VirtioWorker() {
+        {
+            const std::lock_guard lock(mutex_);
+            quit_ = true;
+        }
+        changed_.notify_all();
+        thread_.join();
+    }
+    VirtioWorker(const VirtioWorker&) = delete;
+    VirtioWorker& operator=(const VirtioWorker&) = delete;
+
+    void enable() {
+        const std::lock_guard lock(mutex_);
+        enabled_ = true;
+        kicked_ = false;
+    }
+    /// Waits for a run under way; none begins afterwards. Not from `body`.
+    void disable() {
+        std::unique_lock lock(mutex_);
+        enabled_ = false;
+        changed_.wait(lock, [this] { return !busy_; });
+    }
+    void kick() {
+        {
+            const std::lock_guard lock(mutex_);
+            if (!enabled_ || kicked_) return;
+            kicked_ = true;
+            if (busy_) return;
+        }
+        changed_.notify_all();
+    }
+
+private:
+    void loop() {
+        std::unique_lock lock(mutex_);
+        while (!quit_) {
+            if (!enabled_ || !kicked_) {
+                changed_.wait(lock);
+                continue;
+            }
+            kicked_ = false;
+            busy_ = true;
+            lock.unlock();
+            body_();
+            lock.lock();
+            busy_ = false;
+            if (!enabled_) changed_.notify_all();
+        }
+    }
+
+    std::function<void()> body_;
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool enabled_ = false, kicked_ = false, busy_ = false, quit_ = false;
+    std::thread thread_;  // last: it uses the others
+};
+
+}  // namespace triune::device
