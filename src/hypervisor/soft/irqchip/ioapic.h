@@ -1,0 +1,46 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <functional>
+#include <mutex>
+
+#include "hypervisor/soft/irqchip/message.h"
+
+namespace triune::hypervisor::soft::irqchip {
+
+/// I/O APIC with 24 pins (82093AA datasheet; the EOI register of version 0x20). Pins are logical:
+/// "asserted" whatever the entry's polarity says.
+///
+/// Threads: any. `send` is called with the lock held and must not call back.
+class IoApic {
+public:
+    static constexpr unsigned pins = 24;
+    static constexpr u64 window = 0x1000;
+
+    /// `send` gives true when a local APIC accepted the message.
+    explicit IoApic(std::function<bool(const Message&)> send) : send_(std::move(send)) { reset(); }
+
+    void reset();
+    void set_pin(unsigned pin, bool asserted);
+    /// End of interrupt from a local APIC.
+    void eoi(u8 vector);
+    /// `offset` in the 4 KB window.
+    u32 read(u64 offset);
+    void write(u64 offset, u32 value);
+
+private:
+    static constexpr u64 remote_irr = 1 << 14, level_trigger = 1 << 15, masked = 1 << 16;
+    u32 read_register() const;
+    void write_register(u32 value);
+    void service(unsigned pin);
+
+    std::function<bool(const Message&)> send_;
+    std::mutex mutex_;
+    std::array<u64, pins> entry_{};
+    u32 lines_ = 0;  ///< a bit a pin: asserted
+    u32 select_ = 0, id_ = 0;
+};
+
+}  // namespace triune::hypervisor::soft::irqchip

@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "base/event_loop.h"
+#include "hypervisor/soft/cpu/context.h"
+
+namespace triune::hypervisor::soft::irqchip {
+
+/// The local APIC's timer (Intel SDM 3A 11.5.4): one-shot, periodic, TSC deadline. Its clock is the
+/// APIC bus's: 1 GHz, one count per nanosecond before the divider.
+///
+/// Threads: any. The event loop fires it, and so may the vCPU's thread when it slept until
+/// next_deadline_ns(); an expiry is consumed under the lock, so it fires once.
+class LapicTimer {
+public:
+    /// `fire` is called with the timer's lock held, from whichever thread found it expired.
+    LapicTimer(cpu::VcpuContext& vcpu, base::EventLoop& loop, std::function<void(u8 vector)> fire);
+
+    void reset();
+    void set_lvt(u32 value);
+    void set_divide(u32 value);
+    void set_initial(u32 value);
+    void set_tsc_deadline(u64 guest_tsc);
+    [[nodiscard]] u32 divide() const { return divide_; }
+    [[nodiscard]] u32 initial() const { return initial_; }
+    [[nodiscard]] u32 current() const;
+    [[nodiscard]] u64 tsc_deadline() const;
+
+    [[nodiscard]] u64 next_deadline_ns() const { return published_.load(std::memory_order_relaxed); }
+    void poll();
+
+private:
+    static constexpr u64 never = ~u64{0};
+    enum class Mode : u8 { one_shot, periodic, tsc_deadline };
+    [[nodiscard]] Mode mode() const;
+    [[nodiscard]] bool masked() const { return lvt_ & (1u << 16); }
+    [[nodiscard]] u64 divider() const;
+    [[nodiscard]] u64 period_ns() const { return u64{initial_} * divider(); }
+    void start(u64 now);
+    void expire(u64 now);
+    void publish();
+    [[nodiscard]] u64 deadline_to_ns(u64 now) const;
+
+    cpu::VcpuContext& vcpu_;
+    std::function<void(u8)> fire_;
+    mutable std::mutex mutex_;
+    u32 lvt_ = 1u << 16;
+    u32 divide_ = 0, initial_ = 0;
+    u64 start_ns_ = 0;
+    u64 next_ns_ = never;
+    u64 tsc_deadline_ = 0;
+    std::atomic<u64> published_{never};
+    std::unique_ptr<base::EventLoop::Timer> host_;  ///< last: its handler may run until it is gone
+};
+
+}  // namespace triune::hypervisor::soft::irqchip

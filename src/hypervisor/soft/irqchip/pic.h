@@ -1,0 +1,72 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <mutex>
+
+#include "base/types.h"
+
+namespace triune::hypervisor::soft::irqchip {
+
+/// One 8259A (Intel 8259A datasheet) with PIIX3's edge/level register. No lock of its own.
+class Pic8259 {
+public:
+    explicit Pic8259(bool master) : master_(master) {}
+
+    void set_irq(unsigned irq, bool level);
+    u8 read(unsigned a0);
+    void write(unsigned a0, u8 value);
+    /// INTA: the vector; IR7's when nothing is left.
+    u8 acknowledge();
+    /// Interrupt number that INT is asserted for, or -1.
+    [[nodiscard]] int pending() const;
+    [[nodiscard]] u8 elcr() const { return elcr_; }
+    void set_elcr(u8 value) { elcr_ = value; }
+
+private:
+    void initialize(u8 icw1);
+    void write_ocw2(u8 value);
+    void write_ocw3(u8 value);
+    /// Priority of the highest bit of `mask`: 0 highest, 8 for none.
+    [[nodiscard]] unsigned priority(u8 mask) const;
+    void begin(unsigned irq);
+
+    bool master_;
+    u8 irr_ = 0, isr_ = 0, imr_ = 0, lines_ = 0, elcr_ = 0;
+    u8 base_ = 0;
+    u8 lowest_ = 7;     ///< interrupt with the lowest priority
+    u8 icw_expected_ = 0;  ///< next initialization word, 0 when initialized
+    bool icw4_needed_ = false;
+    bool read_isr_ = false, poll_ = false, special_mask_ = false;
+    bool auto_eoi_ = false, rotate_on_auto_eoi_ = false, special_nested_ = false;
+    bool level_triggered_ = false;  ///< ICW1.LTIM
+};
+
+/// The pair of a PC, the second cascaded into IR2 of the first.
+///
+/// Threads: any. `rises` is called with the lock held when INTR goes high, and must not call back.
+class PicPair {
+public:
+    explicit PicPair(std::function<void()> rises) : rises_(std::move(rises)) {}
+
+    void set_irq(unsigned irq, bool level);
+    /// Ports 0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1.
+    u8 read(u16 port);
+    void write(u16 port, u8 value);
+    [[nodiscard]] bool output() const { return output_.load(std::memory_order_seq_cst); }
+    /// INTA cycle: the vector, or -1 when INTR is low.
+    int acknowledge();
+
+private:
+    void update();
+
+    std::function<void()> rises_;
+    std::mutex mutex_;
+    Pic8259 master_{true}, slave_{false};
+    std::atomic<bool> output_{false};
+};
+
+}  // namespace triune::hypervisor::soft::irqchip
