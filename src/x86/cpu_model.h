@@ -31,7 +31,12 @@ struct CpuModel {
     unsigned phys_bits = 40;  ///< MAXPHYADDR
     unsigned cpus = 1;
 
+    /// The static value of one leaf; zeros where there is none.
     [[nodiscard]] CpuidResult lookup(u32 function, u32 index) const;
+    /// "GenuineIntel", "AuthenticAMD"…
+    [[nodiscard]] std::string vendor() const;
+    /// A feature by its name in cpu_features.h; false for unknown names.
+    [[nodiscard]] bool has(std::string_view feature) const;
 };
 
 /// What lookup() does not know of: the asking vCPU's run-time state.
@@ -49,6 +54,12 @@ CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 functi
 /// after commas, limited to what the soft engines implement and the host has.
 Result<CpuModel> make_cpu_model(std::string_view spec, unsigned cpus);
 std::vector<std::string> cpu_model_names();
+/// Feature names that make_cpu_model knows, host or not.
+std::vector<std::string> cpu_feature_names();
+
+/// IA32_ARCH_CAPABILITIES (MSR 0x10a, Intel SDM 4 table 2-2) for guests of this model; 0 where CPUID
+/// does not announce the MSR. It tells guests that no mitigation is theirs to make.
+u64 arch_capabilities(const CpuModel& model);
 
 /// The host's TSC rate in Hz: from CPUID or the kernel where told, else measured (some ms).
 u64 host_tsc_hz();

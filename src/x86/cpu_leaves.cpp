@@ -1,0 +1,183 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "x86/cpu_leaves.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "x86/cpu_features.h"
+#include "x86/host_cpuid.h"
+#include "x86/vcpu_state.h"
+
+namespace triune::x86 {
+namespace {
+
+constexpr u32 max_basic_intel = 0x16, max_basic_amd = 0xd;
+constexpr u32 max_extended_intel = 0x80000008, max_extended_amd = 0x80000021;
+constexpr u32 max_hypervisor = 0x40000010;
+/// The local APIC timer's clock, also the "core crystal" of leaf 0x15.
+constexpr u64 apic_bus_hz = 1'000'000'000;
+
+/// Bits of leaf 1 EDX that AMD repeats in leaf 0x80000001 EDX.
+constexpr u32 amd_mirrored = 0x0183f3ff;
+
+class Leaves {
+public:
+    Leaves(CpuModel& model, const CpuIdentity& id, const std::vector<bool>& enabled)
+        : model_(model), id_(id), enabled_(enabled), id_bits_(std::bit_width(model.cpus - 1)) {}
+
+    void basic() {
+        const u32 highest = id_.intel() ? max_basic_intel : max_basic_amd;
+        add(0, {highest, id_.vendor.ebx, id_.vendor.ecx, id_.vendor.edx});
+        CpuidResult one = features(1);
+        one.eax = id_.signature;
+        one.ebx = 8 << 8;  // CLFLUSH line of 64 bytes
+        if (model_.cpus > 1) {
+            one.ebx |= std::min(1u << id_bits_, 255u) << 16;
+            one.edx |= 1u << 28;  // HTT: that count is valid
+        }
+        add(1, one);
+        if (id_.intel()) {
+            add(2, {0x00ff0301, 0, 0, 0});  // a TLB; caches: see leaf 4
+            caches(4);
+        }
+        add(6, features(6));
+        CpuidResult seven = features(7);
+        // How the host's x87 saves FCS, FDS and FDP shows through: it runs the guest's code.
+        seven.ebx |= host_cpuid(7).ebx & (1u << 6 | 1u << 13);
+        add(7, 0, seven);
+        add(0xb, 0, {0, 1, 0x100, 0});  // one thread a core
+        add(0xb, 1, {id_bits_, model_.cpus, 0x201, 0});
+        if (one.ecx & 1u << 26) {
+            const bool avx = model_.xcr0_mask & 4;
+            const u32 size = avx ? xsave_size : 576;
+            add(0xd, 0, {static_cast<u32>(model_.xcr0_mask), size, size, 0});
+            if (avx) add(0xd, 2, {256, 576, 0, 0});
+        }
+        if (id_.intel()) {
+            const TscRatio ratio = tsc_ratio(model_.tsc_hz);
+            add(0x15, {ratio.denominator, ratio.numerator, apic_bus_hz, 0});
+            const u32 mhz = static_cast<u32>((model_.tsc_hz + 500'000) / 1'000'000);
+            add(0x16, {mhz, mhz, 100, 0});
+        }
+    }
+
+    /// KVM's leaves (Linux Documentation/virt/kvm/x86/cpuid.rst), and the timing leaf that VMware
+    /// defined.
+    void hypervisor() {
+        if (!(features(1).ecx & 1u << 31)) return;
+        constexpr u32 nop_io_delay = 1 << 1, clocksource2 = 1 << 3, clocksource_stable = 1 << 24;
+        add(0x40000000, {max_hypervisor, 0x4b4d564b, 0x564b4d56, 0x4d});  // "KVMKVMKVM"
+        add(0x40000001, {nop_io_delay | clocksource2 | clocksource_stable, 0, 0, 0});
+        add(0x40000010, {static_cast<u32>(model_.tsc_hz / 1000), apic_bus_hz / 1000, 0, 0});
+    }
+
+    void extended() {
+        if (id_.intel())
+            add(0x80000000, {max_extended_intel, 0, 0, 0});
+        else
+            add(0x80000000, {max_extended_amd, id_.vendor.ebx, id_.vendor.ecx, id_.vendor.edx});
+        CpuidResult one = features(0x80000001);
+        if (!id_.intel()) {
+            one.eax = id_.signature;
+            one.edx |= features(1).edx & amd_mirrored;
+            if (model_.cpus > 1) one.ecx |= 1 << 1;  // CmpLegacy: those are cores
+        }
+        add(0x80000001, one);
+        brand();
+        if (!id_.intel()) add(0x80000005, {0xff40ff40, 0xff40ff40, 0x20080140, 0x20080140});
+        add(0x80000006, {0, id_.intel() ? 0 : 0x68006800u, 0x02006140, id_.intel() ? 0 : 0x00808140u});
+        add(0x80000007, features(0x80000007));
+        CpuidResult eight = features(0x80000008);
+        eight.eax = model_.phys_bits | 48 << 8;
+        if (!id_.intel()) {
+            eight.ebx |= host_cpuid(0x80000008).ebx & 1u << 2;  // what FXSAVE does with error pointers
+            eight.ecx = (model_.cpus - 1) | id_bits_ << 12;
+        }
+        add(0x80000008, eight);
+        if (id_.intel()) return;
+        if (one.ecx & 1u << 22) {
+            caches(0x8000001d);
+            add(0x8000001e, {0, 0, 0, 0});  // ids are filled in by cpuid()
+        }
+        add(0x80000021, features(0x80000021));
+    }
+
+private:
+    void add(u32 function, CpuidResult r) { model_.leaves.push_back({function, 0, false, r}); }
+    void add(u32 function, u32 index, CpuidResult r) { model_.leaves.push_back({function, index, true, r}); }
+
+    [[nodiscard]] CpuidResult features(u32 leaf) const {
+        std::array<u32, 4> r{};
+        for (size_t i = 0; i < cpu_features.size(); ++i)
+            if (cpu_features[i].leaf == leaf && enabled_[i])
+                r[static_cast<size_t>(cpu_features[i].reg)] |= 1u << cpu_features[i].bit;
+        return {r[0], r[1], r[2], r[3]};
+    }
+
+    /// Deterministic cache parameters: L1D and L1I of 32 KiB, L2 of 512 KiB each core's own, L3 of
+    /// 16 MiB shared. Plausible round numbers; nothing here caches.
+    void caches(u32 function) {
+        struct Cache {
+            u32 type, level, ways, sets;
+            bool shared;
+        };
+        constexpr std::array<Cache, 4> all{{{1, 1, 8, 64, false},
+                                            {2, 1, 8, 64, false},
+                                            {3, 2, 8, 1024, false},
+                                            {3, 3, 16, 16384, true}}};
+        const u32 ids = std::min(1u << id_bits_, 4096u);
+        const u32 cores = function == 4 ? std::min(ids, 64u) - 1 : 0;
+        for (u32 i = 0; i < all.size(); ++i) {
+            const Cache& c = all[i];
+            const u32 sharing = c.shared ? ids - 1 : 0;
+            add(function, i,
+                {c.type | c.level << 5 | 1 << 8 | sharing << 14 | cores << 26, 63 | (c.ways - 1) << 22,
+                 c.sets - 1, 0});
+        }
+        add(function, static_cast<u32>(all.size()), {});  // no more
+    }
+
+    void brand() {
+        std::array<u32, 12> text{};
+        std::memcpy(text.data(), id_.brand.data(), std::min<size_t>(id_.brand.size(), 47));
+        for (u32 i = 0; i < 3; ++i)
+            add(0x80000002 + i, {text[i * 4], text[i * 4 + 1], text[i * 4 + 2], text[i * 4 + 3]});
+    }
+
+    CpuModel& model_;
+    const CpuIdentity& id_;
+    const std::vector<bool>& enabled_;
+    u32 id_bits_;  ///< bits of an APIC id that tell cores apart
+};
+
+}  // namespace
+
+TscRatio tsc_ratio(u64 hz) {
+    // Linux computes crystal_khz * EBX in 32 bits (arch/x86/kernel/tsc.c).
+    constexpr u64 limit = 0xffffffff / (apic_bus_hz / 1000);
+    TscRatio best{1, 1};
+    double best_error = 1e9;
+    for (u64 d = 1; d <= limit; ++d) {
+        const u64 n = (hz * d + apic_bus_hz / 2) / apic_bus_hz;
+        if (n == 0 || n > limit) continue;
+        const double error =
+            std::abs(static_cast<double>(n) * apic_bus_hz / static_cast<double>(d) - static_cast<double>(hz));
+        if (error >= best_error) continue;
+        best = {static_cast<u32>(d), static_cast<u32>(n)};
+        best_error = error;
+    }
+    return best;
+}
+
+void add_leaves(CpuModel& model, const CpuIdentity& id, const std::vector<bool>& enabled) {
+    Leaves leaves(model, id, enabled);
+    leaves.basic();
+    leaves.hypervisor();
+    leaves.extended();
+}
+
+}  // namespace triune::x86
