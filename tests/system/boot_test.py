@@ -17,7 +17,7 @@ seq 1 20000 | sha3sum
 yes 'Triune has three tails.' | head -c 300000 | gzip -c | gunzip -c | sha1sum
 yes 'Triune has three tails.' | head -c 300000 | bzip2 -c | bunzip2 -c | crc32
 seq 1 20000 | sort -r | uniq | tail -n 3
-seq 1 3000 | awk '{ s += sin($1) / $1 + exp(-$1 / 1000) * sqrt($1) } END { printf "%.14g\n", s }'
+seq 1 3000 | awk '{ s += 1 / $1 / $1 - s * 1e-7; t = t * 0.999 + $1 / 3 } END { printf "%.14g %.14e %d\n", s, t, t * 1e4 }'
 awk 'BEGIN { for (i = 0; i < 5000; i++) x[i % 97] += i * 1.5; for (i = 0; i < 97; i++) s += x[i] * i; print s }'
 echo '2^2000 / 3^700' | bc
 i=0; n=0; while [ $i -lt 3000 ]; do i=$((i + 1)); n=$(((n * 31 + i) % 1000003)); done; echo $n
