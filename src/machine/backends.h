@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <expected>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "backend/block_backend.h"
+#include "backend/net_backend.h"
+#include "backend/serial_backend.h"
+#include "base/event_loop.h"
+#include "triune/vm.h"
+
+namespace triune::machine {
+
+/// The host's side of a VM. Opened once, and kept when the guest resets.
+struct Backends {
+    std::vector<std::unique_ptr<backend::BlockBackend>> disks;
+    std::unique_ptr<backend::NetBackend> net;        ///< null: no network card
+    std::unique_ptr<backend::SerialBackend> serial;  ///< null: the line leads nowhere
+    std::vector<std::string> notices;
+};
+
+/// Opens what `definition` names. `quit` is called, on any thread, when the user asks to end the VM
+/// at its console.
+std::expected<Backends, VmError> make_backends(const VmDefinition& definition, base::EventLoop& loop,
+                                               std::function<void()> quit);
+
+}  // namespace triune::machine

@@ -1,0 +1,43 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+
+#include "machine/backends.h"
+#include "machine/devices.h"
+#include "machine/processors.h"
+#include "machine/wiring.h"
+#include "memory/guest_memory.h"
+
+namespace triune::machine {
+
+/// One boot of the machine: everything that a reset starts afresh (RAM, processors, interrupt chip,
+/// devices, the loaded kernel). The backends outlive it. Members are destroyed in reverse: devices
+/// first, then what they reach.
+class Board {
+public:
+    /// Builds it all and loads the kernel. `end` is called by devices, on vCPU threads, when the
+    /// guest powers off or resets.
+    static std::expected<std::unique_ptr<Board>, VmError> create(const VmDefinition& definition,
+                                                                 const x86::CpuModel& model, Backends& backends,
+                                                                 base::EventLoop& loop);
+
+    RunEnd run(observe::Counters& counters) { return processors_->run(start_, counters); }
+    /// Any thread.
+    void end(RunEnd how) { processors_->end(std::move(how)); }
+
+private:
+    Board() = default;
+
+    std::unique_ptr<memory::GuestMemory> memory_;
+    MappedIo io_;
+    std::unique_ptr<hypervisor::Vm> vm_;
+    std::unique_ptr<Processors> processors_;
+    std::unique_ptr<Devices> devices_;
+    x86::VcpuState start_;
+};
+
+}  // namespace triune::machine

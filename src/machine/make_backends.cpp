@@ -1,0 +1,41 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "backend/disk.h"
+#include "backend/slirp_net.h"
+#include "machine/backends.h"
+
+namespace triune::machine {
+
+namespace {
+
+/// What the definition names cannot be had: the user can mend that.
+std::unexpected<VmError> unusable(const Error& e) { return std::unexpected(VmError{e.message, true}); }
+
+std::vector<backend::PortForward> to_backend(const NetConfig& net) {
+    std::vector<backend::PortForward> forwards;
+    for (const HostForward& f : net.forwards)
+        forwards.push_back({f.udp, f.host_address, f.host_port, f.guest_address, f.guest_port});
+    return forwards;
+}
+
+}  // namespace
+
+std::expected<Backends, VmError> make_backends(const VmDefinition& definition, base::EventLoop& loop,
+                                               std::function<void()> quit) {
+    Backends all;
+    for (const DiskConfig& disk : definition.disks) {
+        auto opened = backend::open_raw_disk(disk.path, disk.readonly);
+        if (!opened) return unusable(opened.error());
+        all.disks.push_back(std::move(*opened));
+    }
+    if (definition.net) {
+        auto net = backend::make_slirp_net(loop, to_backend(*definition.net));
+        if (!net) return unusable(net.error());
+        all.net = std::move(*net);
+    }
+    if (auto serial = make_serial(definition.serial, loop, std::move(quit), all); !serial)
+        return std::unexpected(serial.error());
+    return all;
+}
+
+}  // namespace triune::machine

@@ -1,0 +1,157 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "triune/vm.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <mutex>
+#include <thread>
+
+#include "machine/backends.h"
+#include "machine/board.h"
+#include "machine/engine.h"
+#include "machine/ram.h"
+#include "x86/cpu_model.h"
+
+namespace triune {
+namespace {
+
+using machine::Backends;
+using machine::Board;
+using machine::RunEnd;
+
+/// An event loop on its thread.
+class LoopThread {
+public:
+    static Result<std::unique_ptr<LoopThread>> create() {
+        auto loop = base::EventLoop::create();
+        if (!loop) return std::unexpected(loop.error());
+        return std::unique_ptr<LoopThread>(new LoopThread(std::move(*loop)));
+    }
+    ~LoopThread() {
+        loop_->stop();
+        thread_.join();
+    }
+    LoopThread(const LoopThread&) = delete;
+    LoopThread& operator=(const LoopThread&) = delete;
+    base::EventLoop& loop() { return *loop_; }
+
+private:
+    explicit LoopThread(std::unique_ptr<base::EventLoop> loop)
+        : loop_(std::move(loop)), thread_([this] { loop_->run(); }) {
+        pthread_setname_np(thread_.native_handle(), "events");
+    }
+    std::unique_ptr<base::EventLoop> loop_;
+    std::thread thread_;
+};
+
+/// The VM of this module: backends for its whole life, a Board for each boot.
+///
+/// Threads: run() on one; stop() on any. `mutex_` guards `board_` against stop(), and is taken
+/// before the Board's own locks.
+class HostedVm final : public Vm {
+public:
+    explicit HostedVm(VmDefinition definition) : definition_(std::move(definition)) {}
+
+    std::expected<void, VmError> prepare();
+    VmOutcome run() override;
+    void stop() override;
+    std::vector<StatLine> stats() const override;
+    std::vector<std::string> notices() const override { return backends_.notices; }
+
+private:
+    std::expected<void, VmError> new_board();
+    VmOutcome run_until_end();
+
+    VmDefinition definition_;
+    x86::CpuModel model_;
+    std::unique_ptr<LoopThread> events_;  // outlives all that uses the loop
+    Backends backends_;
+    std::mutex mutex_;
+    std::unique_ptr<Board> board_;
+    bool stopped_ = false;
+    observe::Counters counters_;
+    u64 boots_ = 0, run_ns_ = 0;
+};
+
+std::expected<void, VmError> HostedVm::prepare() {
+    const auto unusable = [](std::string message) { return std::unexpected(VmError{std::move(message), true}); };
+    if (const auto ram = machine::check_ram(definition_.memory_bytes, machine::host_ram()); !ram) return ram;
+    if (definition_.cpus < 1 || definition_.cpus > 16)
+        return unusable(fmt::format("{} processors: a VM has 1 to 16", definition_.cpus));
+    if (definition_.engine == "auto") definition_.engine = machine::choose_engine().engine;
+    if (definition_.append.empty()) definition_.append = "console=ttyS0";
+    auto model = x86::make_cpu_model(definition_.cpu, definition_.cpus);
+    if (!model) return unusable(model.error().message);
+    model_ = std::move(*model);
+
+    auto events = LoopThread::create();
+    if (!events) return std::unexpected(VmError{events.error().message});
+    events_ = std::move(*events);
+    auto backends = machine::make_backends(definition_, events_->loop(), [this] { stop(); });
+    if (!backends) return std::unexpected(backends.error());
+    backends_ = std::move(*backends);
+    return new_board();
+}
+
+std::expected<void, VmError> HostedVm::new_board() {
+    auto board = Board::create(definition_, model_, backends_, events_->loop());
+    if (!board) return std::unexpected(board.error());
+    const std::lock_guard lock(mutex_);
+    board_ = std::move(*board);
+    if (stopped_) board_->end({{VmEnd::stopped, {}}});
+    ++boots_;
+    return {};
+}
+
+VmOutcome HostedVm::run_until_end() {
+    for (;;) {
+        const RunEnd end = board_->run(counters_);
+        std::unique_ptr<Board> old;
+        {
+            const std::lock_guard lock(mutex_);
+            old = std::move(board_);
+        }
+        old.reset();  // devices have let go of the backends before the next boot takes them
+        if (!end.reset || definition_.no_reboot) return end.outcome;
+        if (const auto made = new_board(); !made) return {VmEnd::host_error, "reset: " + made.error().message};
+    }
+}
+
+VmOutcome HostedVm::run() {
+    const u64 begin = base::monotonic_ns();
+    VmOutcome outcome = run_until_end();
+    run_ns_ = base::monotonic_ns() - begin;
+    for (size_t i = 0; i < backends_.disks.size(); ++i) {
+        backend::BlockBackend& disk = *backends_.disks[i];
+        if (const int error = disk.readonly() ? 0 : disk.flush(); error != 0 && outcome.end != VmEnd::host_error)
+            outcome = {VmEnd::host_error,
+                       fmt::format("{}: what the guest wrote may be lost: {}", definition_.disks[i].path, std::strerror(error))};
+    }
+    return outcome;
+}
+
+void HostedVm::stop() {
+    const std::lock_guard lock(mutex_);
+    stopped_ = true;
+    if (board_) board_->end({{VmEnd::stopped, {}}});
+}
+
+std::vector<StatLine> HostedVm::stats() const {
+    std::vector<StatLine> lines{{"boots", boots_}, {"wall time, ms", run_ns_ / 1'000'000}};
+    for (size_t i = 0; i < counters_.value.size(); ++i)
+        lines.push_back({std::string(observe::counter_names[i]), counters_.value[i]});
+    return lines;
+}
+
+}  // namespace
+
+std::expected<std::unique_ptr<Vm>, VmError> make_vm(const VmDefinition& definition) {
+    auto vm = std::make_unique<HostedVm>(definition);
+    if (const auto prepared = vm->prepare(); !prepared) return std::unexpected(prepared.error());
+    return vm;
+}
+
+}  // namespace triune
