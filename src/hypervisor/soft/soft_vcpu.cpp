@@ -1,0 +1,183 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/soft_vcpu.h"
+
+#include <algorithm>
+
+namespace triune::hypervisor::soft {
+
+using cpu::EngineExit;
+using cpu::Signal;
+using observe::Counter;
+using system::System;
+
+namespace {
+
+std::unique_ptr<bt::Translator> make_translator(VmState& vm, System& system, mmu::VcpuArena& arena) {
+    if (vm.config().engine != "bt") return nullptr;
+    bt::Options options;
+    options.perf_map = vm.config().perf_map;
+    return std::make_unique<bt::Translator>(system, arena, options);
+}
+
+}  // namespace
+
+SoftVcpu::SoftVcpu(std::shared_ptr<VmState> vm, unsigned index)
+    : vm_(std::move(vm)),
+      slot_(vm_->slot(index)),
+      c_(slot_.context()),
+      apic_(vm_->chip().apic(index)),
+      io_(vm_->chip(), index, *vm_->config().io),
+      mmu_(c_, slot_.arena->tlb()),
+      system_(c_, mmu_),
+      interp_(system_),
+      translator_(make_translator(*vm_, system_, *slot_.arena)),
+      engine_(translator_ ? static_cast<cpu::Engine&>(*translator_) : interp_) {
+    c_.io = &io_;
+}
+
+void SoftVcpu::set_state(const x86::VcpuState& s) {
+    c_.state = s;
+    mmu_.flush_all();
+}
+
+Exit SoftVcpu::run() {
+    for (;;) {
+        slot_.in_guest.store(1, std::memory_order_seq_cst);
+        if (c_.signals.any() && take_signals()) {
+            slot_.in_guest.store(0, std::memory_order_seq_cst);
+            return Kicked{};
+        }
+        if (c_.state.waiting_for_sipi) {
+            sleep(~u64{0});
+            continue;
+        }
+        bool alive = inject();
+        if (alive && c_.state.halted) {
+            sleep(apic_.next_deadline_ns());
+            continue;
+        }
+        alive = alive && execute();
+        if (!alive) {
+            slot_.in_guest.store(0, std::memory_order_seq_cst);
+            return Shutdown{system_.report()};
+        }
+    }
+}
+
+void SoftVcpu::sleep(u64 deadline_ns) {
+    slot_.in_guest.store(0, std::memory_order_seq_cst);
+    c_.signals.wait(deadline_ns);
+    // Its own timer wakes this thread by itself: no other thread has to hand the interrupt over.
+    if (apic_.next_deadline_ns() <= base::monotonic_ns()) apic_.poll_timer();
+}
+
+// -- signals --------------------------------------------------------------------------------------
+
+bool SoftVcpu::take_signals() {
+    cpu::Signals& s = c_.signals;
+    if (s.take(Signal::tlb_write_flush)) {
+        mmu_.drop_write_permissions();
+        slot_.write_flushes.fetch_add(1, std::memory_order_seq_cst);
+    }
+    if (s.take(Signal::code_written)) invalidate_written_code();
+    s.take(Signal::interrupt);  // inject() looks
+    s.take(Signal::smi);        // there is no system-management mode
+    if (s.take(Signal::nmi)) nmi_pending_ = true;
+    if (s.take(Signal::init)) init();
+    // Only a processor that waits for it heeds a start-up message (Intel SDM 3A 9.4.4.1).
+    if (s.take(Signal::sipi) && c_.state.waiting_for_sipi) startup(s.sipi_vector.load(std::memory_order_relaxed));
+    return s.take(Signal::kick);
+}
+
+void SoftVcpu::invalidate_written_code() {
+    std::vector<VcpuSlot::Range> ranges;
+    {
+        const std::lock_guard lock(slot_.code_mutex);
+        ranges.swap(slot_.code_written);
+    }
+    for (const auto& r : ranges) {
+        interp_.invalidate(r.gpa, r.size);
+        if (translator_) translator_->invalidate(r.gpa, r.size);
+    }
+}
+
+void SoftVcpu::init() {
+    x86::reset_state(c_.state, true);
+    apic_.reset(true);
+    mmu_.flush_all();
+    nmi_pending_ = false;
+    // The boot processor starts at the reset vector, the others wait (Intel SDM 3A 9.4.3).
+    c_.state.waiting_for_sipi = c_.index != 0;
+}
+
+void SoftVcpu::startup(u8 vector) {
+    x86::VcpuState& s = c_.state;
+    s.waiting_for_sipi = 0;
+    s.halted = 0;
+    s.seg[x86::cs].selector = static_cast<u16>(vector << 8);
+    s.seg[x86::cs].base = u64{vector} << 12;
+    s.rip = 0;
+}
+
+// -- events ---------------------------------------------------------------------------------------
+
+bool SoftVcpu::inject() {
+    x86::VcpuState& s = c_.state;
+    if (nmi_pending_ && !s.nmi_blocked) {
+        // The instruction after MOV SS comes first, and nothing but its end tells when it is over.
+        if (s.interrupt_shadow && interp_.step() == interp::Interpreter::Step::shutdown) return false;
+        if (!s.interrupt_shadow) {
+            nmi_pending_ = false;
+            if (system_.deliver_interrupt(x86::vec::nmi, System::EventKind::nmi) == System::Delivered::shutdown)
+                return false;
+        }
+    }
+    bool waiting = apic_.has_interrupt();
+    if (waiting && (s.rflags & x86::flag::if_) && !s.interrupt_shadow) {
+        const int vector = apic_.acknowledge();
+        if (vector >= 0 && system_.deliver_interrupt(static_cast<u8>(vector)) == System::Delivered::shutdown)
+            return false;
+        waiting = apic_.has_interrupt();
+    }
+    c_.interrupt_waiting = waiting || nmi_pending_;
+    return true;
+}
+
+// -- execution ------------------------------------------------------------------------------------
+
+/// True unless the guest is lost. Stops early at whatever the run loop must see.
+bool SoftVcpu::reference_steps(unsigned count) {
+    const bool code64 = c_.state.code64();
+    while (count--) {
+        const auto done = interp_.step();
+        if (done == interp::Interpreter::Step::shutdown) return false;
+        if (done == interp::Interpreter::Step::halted) {
+            c_.counters.add(Counter::halts);
+            return true;
+        }
+        // Another mode may be one that the engine takes.
+        if (must_look() || c_.state.code64() != code64) return true;
+    }
+    return true;
+}
+
+// An engine that declines where it was started has run nothing. Where that goes on, as in a mode
+// that it declines altogether, asking before every instruction costs more than the instructions,
+// so the reference engine takes twice as many each time.
+bool SoftVcpu::execute() {
+    constexpr unsigned longest = 1024, patient = 4;
+    const u64 start = c_.state.rip;
+    switch (engine_.run()) {
+        case EngineExit::signalled:
+        case EngineExit::budget: return true;
+        case EngineExit::halted: c_.counters.add(Counter::halts); return true;
+        case EngineExit::shutdown: return false;
+        case EngineExit::declined: break;
+    }
+    c_.counters.add(Counter::declined);
+    patience_ = c_.state.rip == start ? std::min(patience_ * 2, longest * patient) : 1;
+    return reference_steps(std::max(patience_ / patient, 1u));
+}
+
+}  // namespace triune::hypervisor::soft

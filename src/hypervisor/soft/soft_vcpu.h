@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+
+#include "hypervisor/soft/bt/bt.h"
+#include "hypervisor/soft/interp/interp.h"
+#include "hypervisor/soft/vcpu_io.h"
+#include "hypervisor/soft/vm_state.h"
+
+namespace triune::hypervisor::soft {
+
+/// One vCPU and its run loop:
+///
+///     signals -> event injection -> (asleep while halted) -> engine -> declined? one reference step
+class SoftVcpu final : public Vcpu {
+public:
+    SoftVcpu(std::shared_ptr<VmState> vm, unsigned index);
+
+    Exit run() override;
+    void kick() override { c_.signals.raise(cpu::Signal::kick); }
+    x86::VcpuState state() override { return c_.state; }
+    void set_state(const x86::VcpuState& s) override;
+    [[nodiscard]] const observe::Counters& counters() const override { return c_.counters; }
+
+private:
+    /// Acts on all signals; true if one was a kick.
+    bool take_signals();
+    void invalidate_written_code();
+    void init();
+    void startup(u8 vector);
+    /// Delivers what can be delivered now. False: triple fault.
+    bool inject();
+    void sleep(u64 deadline_ns);
+    /// Runs the engine, and the reference engine where that declines. False: triple fault.
+    bool execute();
+    bool reference_steps(unsigned count);
+    [[nodiscard]] bool must_look() const {
+        const x86::VcpuState& s = c_.state;
+        return c_.signals.any() ||
+               (c_.interrupt_waiting && (s.rflags & x86::flag::if_) && !s.interrupt_shadow);
+    }
+
+    std::shared_ptr<VmState> vm_;
+    VcpuSlot& slot_;
+    cpu::VcpuContext& c_;
+    irqchip::Lapic& apic_;
+    VcpuIo io_;
+    mmu::Mmu mmu_;
+    system::System system_;
+    interp::Interpreter interp_;
+    std::unique_ptr<bt::Translator> translator_;  ///< null with engine "interp"
+    cpu::Engine& engine_;
+    bool nmi_pending_ = false;
+    /// Steps that the reference engine takes at the next refusal, see execute().
+    unsigned patience_ = 1;
+};
+
+}  // namespace triune::hypervisor::soft

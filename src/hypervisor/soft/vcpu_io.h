@@ -1,0 +1,31 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "hypervisor/hypervisor.h"
+#include "hypervisor/soft/irqchip/irqchip.h"
+
+namespace triune::hypervisor::soft {
+
+/// One vCPU's way to devices: the interrupt chip's ports and register pages are taken out, the
+/// rest goes on to the VM's Io.
+class VcpuIo final : public Io {
+public:
+    VcpuIo(irqchip::IrqChip& chip, unsigned vcpu, Io& next) : chip_(chip), apic_(chip.apic(vcpu)), next_(next) {}
+
+    u32 port_read(u16 port, unsigned size) override;
+    void port_write(u16 port, u32 value, unsigned size) override;
+    u64 mmio_read(Gpa gpa, unsigned size) override;
+    void mmio_write(Gpa gpa, u64 value, unsigned size) override;
+
+private:
+    [[nodiscard]] bool in_apic_page(Gpa gpa) const {
+        return apic_.mmio_enabled() && (gpa & ~page_mask) == (apic_.apic_base() & ~page_mask);
+    }
+
+    irqchip::IrqChip& chip_;
+    irqchip::Lapic& apic_;
+    Io& next_;
+};
+
+}  // namespace triune::hypervisor::soft

@@ -1,0 +1,109 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/vm_state.h"
+
+#include <sched.h>
+
+#include <algorithm>
+
+namespace triune::hypervisor::soft {
+namespace {
+
+/// Queued ranges beyond this become one that covers them all.
+constexpr size_t max_ranges = 64;
+
+/// Marks without waking: who sleeps takes it before it enters its engine again.
+void mark(cpu::VcpuContext& c, cpu::Signal s) {
+    c.signals.pending.fetch_or(static_cast<u32>(s), std::memory_order_seq_cst);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
+    if (config.engine != "bt" && config.engine != "interp")
+        return fail("engine \"" + config.engine + "\": unknown; choose \"bt\" or \"interp\"");
+    if (config.cpus < 1 || config.cpus > 254)
+        return fail(std::to_string(config.cpus) + " vCPUs: choose 1 to 254");
+    std::shared_ptr<VmState> vm(new VmState(config));
+    const u64 tsc_start = __builtin_ia32_rdtsc();
+    const u64 time_start = base::monotonic_ns();
+    std::vector<cpu::VcpuContext*> contexts;
+    for (unsigned i = 0; i < config.cpus; ++i) {
+        auto arena = mmu::VcpuArena::create(config.engine == "bt" ? config.code_cache_bytes : 0);
+        if (!arena) return std::unexpected(arena.error());
+        auto slot = std::make_unique<VcpuSlot>();
+        slot->arena = std::move(*arena);
+        cpu::VcpuContext& c = slot->context();
+        c.index = i;
+        c.model = &vm->config_.cpu;
+        c.memory = config.memory;
+        c.kvmclock_system_time_base = time_start;
+        c.peers = config.cpus > 1 ? vm.get() : nullptr;
+        x86::reset_state(c.state, false);
+        // All time-stamp counters start at 0 together.
+        c.state.tsc_offset = 0 - tsc_start;
+        c.state.waiting_for_sipi = i != 0;
+        contexts.push_back(&c);
+        vm->slots_.push_back(std::move(slot));
+    }
+    vm->chip_ = std::make_unique<irqchip::IrqChip>(contexts, *config.loop);
+    for (unsigned i = 0; i < config.cpus; ++i) contexts[i]->apic = &vm->chip_->apic(i);
+    config.memory->add_code_watcher(vm.get());
+    return vm;
+}
+
+VmState::~VmState() {
+    config_.memory->remove_code_watcher(this);
+}
+
+// The page's code flag is set already. A vCPU that has dropped its write permissions since then
+// finds the flag when it fills its TLB anew, so one flush after the snapshot is enough, whoever
+// asked for it. Each side writes its own word before it reads the other's (in_guest here, `pending`
+// there), so none slips into its engine unseen. Two vCPUs in here at once are both outside, so
+// neither waits for the other.
+void VmState::drop_write_permissions(unsigned self) {
+    slots_[self]->in_guest.store(0, std::memory_order_seq_cst);
+    std::vector<u64> before(slots_.size());
+    for (size_t i = 0; i < slots_.size(); ++i) {
+        if (i == self) continue;
+        before[i] = slots_[i]->write_flushes.load(std::memory_order_seq_cst);
+        mark(slots_[i]->context(), cpu::Signal::tlb_write_flush);
+    }
+    for (size_t i = 0; i < slots_.size(); ++i) {
+        if (i == self) continue;
+        unsigned spins = 0;
+        while (slots_[i]->in_guest.load(std::memory_order_seq_cst) &&
+               slots_[i]->write_flushes.load(std::memory_order_seq_cst) == before[i]) {
+            // Usually a block's length away; longer when the host has taken its thread off the core.
+            if (++spins < 500)
+                __builtin_ia32_pause();
+            else
+                ::sched_yield();
+        }
+    }
+    slots_[self]->in_guest.store(1, std::memory_order_seq_cst);
+}
+
+void VmState::code_written(Gpa gpa, u64 size) {
+    for (const auto& slot : slots_) {
+        {
+            const std::lock_guard lock(slot->code_mutex);
+            auto& queue = slot->code_written;
+            const bool known = !queue.empty() && gpa >= queue.back().gpa &&
+                               gpa + size <= queue.back().gpa + queue.back().size;
+            if (queue.size() >= max_ranges) {
+                Gpa low = gpa, high = gpa + size;
+                for (const auto& r : queue) {
+                    low = std::min(low, r.gpa);
+                    high = std::max(high, r.gpa + r.size);
+                }
+                queue.assign(1, {low, high - low});
+            } else if (!known) {
+                queue.push_back({gpa, size});
+            }
+        }
+        mark(slot->context(), cpu::Signal::code_written);
+    }
+}
+
+}  // namespace triune::hypervisor::soft

@@ -1,0 +1,62 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// soft: the soft hypervisor: puts processors, memory virtualization, engines and interrupt chip
+/// together behind the hypervisor contract.
+///
+/// Threads: one per vCPU; lines, messages and written code come from any thread. Lock order: a
+/// slot's code queue lock is a leaf.
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "hypervisor/hypervisor.h"
+#include "hypervisor/soft/irqchip/irqchip.h"
+#include "hypervisor/soft/mmu/arena.h"
+
+namespace triune::hypervisor::soft {
+
+/// What other threads may touch of one vCPU.
+struct VcpuSlot {
+    std::unique_ptr<mmu::VcpuArena> arena;
+    bool created = false;
+
+    /// The vCPU may use its TLB. Set before it looks at its signals, clear while it sleeps or waits.
+    alignas(64) std::atomic<u32> in_guest{0};
+    /// How often it has dropped its write permissions.
+    std::atomic<u64> write_flushes{0};
+
+    struct Range {
+        Gpa gpa;
+        u64 size;
+    };
+    std::mutex code_mutex;
+    std::vector<Range> code_written;
+
+    cpu::VcpuContext& context() { return arena->context(); }
+};
+
+/// What Vm and its Vcpus share; lives as long as any of them.
+class VmState final : public cpu::Peers, public memory::CodeWatcher {
+public:
+    static Result<std::shared_ptr<VmState>> create(const VmConfig& config);
+    ~VmState() override;
+
+    const VmConfig& config() const { return config_; }
+    VcpuSlot& slot(unsigned index) { return *slots_[index]; }
+    irqchip::IrqChip& chip() { return *chip_; }
+
+    void drop_write_permissions(unsigned self) override;
+    void code_written(Gpa gpa, u64 size) override;
+
+private:
+    explicit VmState(const VmConfig& config) : config_(config) {}
+
+    VmConfig config_;
+    std::vector<std::unique_ptr<VcpuSlot>> slots_;
+    std::unique_ptr<irqchip::IrqChip> chip_;
+};
+
+}  // namespace triune::hypervisor::soft
