@@ -1,0 +1,234 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "device/uart.h"
+
+#include <algorithm>
+
+namespace triune::device {
+
+namespace {
+
+enum Register : u8 { rbr_thr, ier, iir_fcr, lcr, mcr, lsr, msr, scr };
+
+constexpr u8 ier_rx = 1, ier_tx = 2, ier_line = 4, ier_modem = 8;
+constexpr u8 iir_none = 1, iir_modem = 0, iir_tx = 2, iir_rx = 4, iir_line = 6, iir_timeout = 12, iir_fifos = 0xc0;
+constexpr u8 fcr_enable = 1, fcr_clear_rx = 2, fcr_trigger = 0xc0;
+constexpr u8 lcr_dlab = 0x80;
+constexpr u8 mcr_dtr = 1, mcr_rts = 2, mcr_out1 = 4, mcr_out2 = 8, mcr_loop = 16, mcr_bits = 0x1f;
+constexpr u8 lsr_ready = 1, lsr_overrun = 2, lsr_thr_empty = 0x20, lsr_idle = 0x40;
+constexpr u8 msr_cts = 0x10, msr_dsr = 0x20, msr_ri = 0x40, msr_dcd = 0x80;
+
+// Four characters of ten bits at 115200 bit/s.
+constexpr u64 character_timeout_ns = 347'000;
+// A host write a character would cost more than all the rest; so short a delay nobody sees.
+constexpr u64 flush_delay_ns = 2'000'000;
+constexpr size_t output_limit = 256;
+
+}  // namespace
+
+Uart::Uart(bus::IrqLine& irq, backend::CharBackend& backend, base::EventLoop& loop)
+    : irq_(irq), backend_(backend) {
+    modem_ = modem_lines_locked();
+    output_.reserve(output_limit);
+    timeout_timer_ = loop.make_timer([this] { timeout_passed(); });
+    flush_timer_ = loop.make_timer([this] { flush(); });
+    backend_.on_input([this](std::span<const u8> bytes) { return input(bytes); });
+}
+
+Uart::~Uart() {
+    backend_.on_input({});
+    timeout_timer_.reset();
+    flush_timer_.reset();
+    flush();
+}
+
+void Uart::reset() {
+    const std::scoped_lock lock(mutex_);
+    flush_locked();
+    head_ = count_ = 0;
+    ier_ = fcr_ = lcr_ = mcr_ = lsr_errors_ = msr_delta_ = scratch_ = 0;
+    divisor_ = 1;
+    thre_pending_ = timeout_ = false;
+    modem_ = modem_lines_locked();
+    update_irq_locked();
+    if (std::exchange(input_waits_, false)) backend_.resume_input();
+}
+
+unsigned Uart::trigger() const {
+    static constexpr unsigned levels[] = {1, 4, 8, 14};
+    return fifo_on() ? levels[fcr_ >> 6] : 1;
+}
+
+size_t Uart::input(std::span<const u8> bytes) {
+    const std::scoped_lock lock(mutex_);
+    // In loopback the receiver is cut off from the line; the bytes can wait.
+    size_t taken = 0;
+    while (!(mcr_ & mcr_loop) && taken < bytes.size() && count_ < capacity()) receive_locked(bytes[taken++]);
+    input_waits_ = taken < bytes.size();
+    update_irq_locked();
+    return taken;
+}
+
+void Uart::receive_locked(u8 byte) {
+    if (count_ == capacity()) {
+        // A full FIFO keeps what it has, the single register is overwritten (datasheet 8.4).
+        lsr_errors_ |= lsr_overrun;
+        if (!fifo_on()) fifo_[head_] = byte;
+        return;
+    }
+    fifo_[(head_ + count_++) % fifo_size] = byte;
+    timeout_ = false;
+    if (fifo_on()) timeout_timer_->arm(base::monotonic_ns() + character_timeout_ns);
+}
+
+u8 Uart::read_data_locked() {
+    if (count_ == 0) return 0;
+    const u8 byte = fifo_[head_];
+    head_ = (head_ + 1) % fifo_size;
+    --count_;
+    timeout_ = false;
+    if (fifo_on() && count_) timeout_timer_->arm(base::monotonic_ns() + character_timeout_ns);
+    if (input_waits_ && !(mcr_ & mcr_loop)) {
+        input_waits_ = false;
+        backend_.resume_input();
+    }
+    return byte;
+}
+
+void Uart::timeout_passed() {
+    const std::scoped_lock lock(mutex_);
+    timeout_ = fifo_on() && count_ > 0;
+    update_irq_locked();
+}
+
+void Uart::transmit_locked(u8 byte) {
+    if (mcr_ & mcr_loop) {
+        receive_locked(byte);
+    } else {
+        output_.push_back(byte);
+        if (byte == '\n' || output_.size() >= output_limit)
+            flush_locked();
+        else if (output_.size() == 1)
+            flush_timer_->arm(base::monotonic_ns() + flush_delay_ns);
+    }
+    thre_pending_ = true;  // and it is empty again
+}
+
+void Uart::flush() {
+    const std::scoped_lock lock(mutex_);
+    flush_locked();
+}
+
+void Uart::flush_locked() {
+    if (!output_.empty()) backend_.write(output_);
+    output_.clear();
+}
+
+void Uart::write_fcr_locked(u8 value) {
+    const bool toggled = (value ^ fcr_) & fcr_enable;
+    // Other bits count only together with bit 0; the transmit FIFO is always empty anyway.
+    fcr_ = value & fcr_enable ? value & (fcr_enable | fcr_trigger) : 0;
+    if (toggled || (fifo_on() && (value & fcr_clear_rx))) {
+        head_ = count_ = 0;
+        timeout_ = false;
+        if (!(mcr_ & mcr_loop) && std::exchange(input_waits_, false)) backend_.resume_input();
+    }
+}
+
+u8 Uart::modem_lines_locked() const {
+    // Nobody unplugs the other end: carrier, set ready and clear to send are always there.
+    if (!(mcr_ & mcr_loop)) return msr_cts | msr_dsr | msr_dcd;
+    return static_cast<u8>((mcr_ & mcr_dtr ? msr_dsr : 0) | (mcr_ & mcr_rts ? msr_cts : 0) |
+                           (mcr_ & mcr_out1 ? msr_ri : 0) | (mcr_ & mcr_out2 ? msr_dcd : 0));
+}
+
+void Uart::update_modem_locked() {
+    const u8 now = modem_lines_locked();
+    const u8 changed = now ^ modem_;
+    // RI reports only its trailing edge (datasheet 8.8).
+    msr_delta_ |= static_cast<u8>((changed & (msr_cts | msr_dsr | msr_dcd)) >> 4);
+    if (modem_ & changed & msr_ri) msr_delta_ |= msr_ri >> 4;
+    modem_ = now;
+}
+
+void Uart::write_mcr_locked(u8 value) {
+    const bool left_loop = (mcr_ & mcr_loop) && !(value & mcr_loop);
+    mcr_ = value & mcr_bits;
+    update_modem_locked();
+    if (left_loop && std::exchange(input_waits_, false)) backend_.resume_input();
+}
+
+/// The highest of what is pending and enabled (datasheet table IV).
+u8 Uart::interrupt_id_locked() const {
+    if ((ier_ & ier_line) && lsr_errors_) return iir_line;
+    if ((ier_ & ier_rx) && count_ >= trigger()) return iir_rx;
+    if ((ier_ & ier_rx) && timeout_) return iir_timeout;
+    if ((ier_ & ier_tx) && thre_pending_) return iir_tx;
+    if ((ier_ & ier_modem) && msr_delta_) return iir_modem;
+    return iir_none;
+}
+
+void Uart::update_irq_locked() {
+    const bool level = interrupt_id_locked() != iir_none;
+    if (std::exchange(irq_level_, level) != level) irq_.set(level);
+}
+
+u8 Uart::read8(u64 offset) {
+    const std::scoped_lock lock(mutex_);
+    u8 value = 0;
+    switch (offset) {
+        case rbr_thr: value = lcr_ & lcr_dlab ? static_cast<u8>(divisor_) : read_data_locked(); break;
+        case ier: value = lcr_ & lcr_dlab ? static_cast<u8>(divisor_ >> 8) : ier_; break;
+        case iir_fcr:
+            value = interrupt_id_locked();
+            if (value == iir_tx) thre_pending_ = false;
+            if (fifo_on()) value |= iir_fifos;
+            break;
+        case lcr: value = lcr_; break;
+        case mcr: value = mcr_; break;
+        case lsr:
+            value = static_cast<u8>(std::exchange(lsr_errors_, u8{0}) | (count_ ? lsr_ready : 0) | lsr_thr_empty |
+                                    lsr_idle);
+            break;
+        case msr: value = static_cast<u8>(modem_ | std::exchange(msr_delta_, u8{0})); break;
+        case scr: value = scratch_; break;
+        default: return 0xff;
+    }
+    update_irq_locked();
+    return value;
+}
+
+void Uart::write8(u64 offset, u8 value) {
+    const std::scoped_lock lock(mutex_);
+    switch (offset) {
+        case rbr_thr:
+            if (lcr_ & lcr_dlab) {
+                divisor_ = static_cast<u16>((divisor_ & 0xff00) | value);
+            } else {
+                // The line drops for a moment as on the chip, so that an edge-triggered input sees
+                // the next "empty".
+                thre_pending_ = false;
+                update_irq_locked();
+                transmit_locked(value);
+            }
+            break;
+        case ier:
+            if (lcr_ & lcr_dlab) {
+                divisor_ = static_cast<u16>((divisor_ & 0xff) | value << 8);
+            } else {
+                // Enabling the interrupt while the transmitter is empty raises it.
+                if (value & ~ier_ & ier_tx) thre_pending_ = true;
+                ier_ = value & (ier_rx | ier_tx | ier_line | ier_modem);
+            }
+            break;
+        case iir_fcr: write_fcr_locked(value); break;
+        case lcr: lcr_ = value; break;
+        case mcr: write_mcr_locked(value); break;
+        case lsr: case msr: break;  // read-only
+        case scr: scratch_ = value; break;
+        default: break;
+    }
+    update_irq_locked();
+}
+
+}  // namespace triune::device

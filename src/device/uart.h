@@ -1,0 +1,67 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "backend/char_backend.h"
+#include "base/event_loop.h"
+#include "device/byte_registers.h"
+
+namespace triune::device {
+
+/// 16550A UART (National Semiconductor PC16550D datasheet): 8 ports. Characters take no time, so
+/// the transmitter is always empty and the divisor has no effect. Input that finds no room in the
+/// FIFO stays with the backend.
+///
+/// Threads: any; one lock, under which the interrupt line is set and the backend is written to.
+class Uart final : public ByteRegisters {
+public:
+    Uart(bus::IrqLine& irq, backend::CharBackend& backend, base::EventLoop& loop);
+    ~Uart() override;
+
+    /// As after a pulse on MR; the receive FIFO's bytes are lost.
+    void reset();
+    /// Gives the backend what is still held back to be written in one go.
+    void flush();
+
+private:
+    u8 read8(u64 offset) override;
+    void write8(u64 offset, u8 value) override;
+
+    size_t input(std::span<const u8> bytes);
+    void receive_locked(u8 byte);
+    u8 read_data_locked();
+    void transmit_locked(u8 byte);
+    void flush_locked();
+    void write_fcr_locked(u8 value);
+    void write_mcr_locked(u8 value);
+    [[nodiscard]] u8 modem_lines_locked() const;
+    void update_modem_locked();
+    [[nodiscard]] u8 interrupt_id_locked() const;
+    void update_irq_locked();
+    void timeout_passed();
+    [[nodiscard]] bool fifo_on() const { return fcr_ & 1; }
+    [[nodiscard]] unsigned capacity() const { return fifo_on() ? fifo_size : 1; }
+    [[nodiscard]] unsigned trigger() const;
+
+    static constexpr unsigned fifo_size = 16;
+    std::mutex mutex_;
+    bus::IrqLine& irq_;
+    backend::CharBackend& backend_;
+    std::array<u8, fifo_size> fifo_{};
+    unsigned head_ = 0, count_ = 0;
+    u8 ier_ = 0, fcr_ = 0, lcr_ = 0, mcr_ = 0, lsr_errors_ = 0, msr_delta_ = 0, modem_ = 0, scratch_ = 0;
+    u16 divisor_ = 1;
+    bool thre_pending_ = false;   ///< the transmitter became empty and IIR has not told
+    bool timeout_ = false;        ///< bytes below the trigger level have waited for four character times
+    bool input_waits_ = false;    ///< the backend was told that there is no room
+    bool irq_level_ = false;
+    std::vector<u8> output_;
+    std::unique_ptr<base::EventLoop::Timer> timeout_timer_, flush_timer_;
+};
+
+}  // namespace triune::device
