@@ -1,0 +1,172 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/interp/interp.h"
+
+#include "hypervisor/soft/interp/decode_cache.h"
+
+namespace triune::hypervisor::soft::interp {
+
+using observe::Counter;
+
+struct Interpreter::Impl {
+    explicit Impl(system::System& system) : e(system) {}
+
+    Exec e;
+    DecodeCache cache;
+    Insn uncached;  ///< the instruction at hand when it cannot be cached
+
+    /// Virtual code page -> decoded page. Valid for one TLB generation and one cache version.
+    struct CodePage {
+        u64 tag = ~u64{0};  ///< page | code size | user
+        u64 generation = 0, version = 0;
+        DecodedPage* decoded = nullptr;
+    };
+    std::array<CodePage, 256> pages{};
+
+    Step step();
+    cpu::EngineExit run();
+
+private:
+    struct Found {
+        Handler handler = nullptr;
+        const Insn* insn = nullptr;
+    };
+    bool find(Found& f);
+    bool decode(Gva at, CodeSize size, u64 tag, Found& f);
+    [[nodiscard]] CodeSize code_size() const {
+        const x86::Segment& cs = e.s.seg[x86::cs];
+        if (e.s.code64()) return CodeSize::bits64;
+        return cs.db() ? CodeSize::bits32 : CodeSize::bits16;
+    }
+    /// Outside 64-bit mode all of an instruction must lie within the code segment.
+    bool fits(const Insn& i) { return e.s.rip + i.length - 1 > e.s.seg[x86::cs].limit ? e.gp() : true; }
+    Step deliver();
+    Step trap_after(bool stepping);
+};
+
+bool Interpreter::Impl::find(Found& f) {
+    const CodeSize size = code_size();
+    Gva at = e.s.rip;
+    if (size != CodeSize::bits64) [[unlikely]] {
+        if (at > e.s.seg[x86::cs].limit) return e.gp();
+        at = (at + e.s.seg[x86::cs].base) & base::low_mask(32);
+    }
+    const u64 tag = (at & ~page_mask) | static_cast<u64>(size) << 1 | (e.user() ? 1 : 0);
+    const CodePage& page = pages[(at >> 12) & (pages.size() - 1)];
+    if (page.tag == tag && page.generation == e.mmu.generation() && page.version == cache.version()) [[likely]] {
+        if (const Entry* entry = cache.find(*page.decoded, at)) [[likely]] {
+            f = {entry->handler, &entry->insn};
+            return size == CodeSize::bits64 || fits(entry->insn);
+        }
+    }
+    return decode(at, size, tag, f);
+}
+
+/// Fetches and decodes the instruction at `at`; caches it when it lies in one RAM page.
+bool Interpreter::Impl::decode(Gva at, CodeSize size, u64 tag, Found& f) {
+    if (size == CodeSize::bits64 && !e.mmu.canonical(at)) return e.gp();
+    const auto code = e.mmu.code_page(at);
+    if (!code) return e.raise(Fault::pf(code.error()));
+    const Gpa gpa = code->gpa | (at & page_mask);
+    const bool ram = code->host != nullptr;
+    // Before the bytes are read: a write after this is told to us.
+    if (ram) e.mmu.mark_code(gpa);
+    const auto fetched = e.mmu.fetch(at);
+    if (!fetched) return e.raise(Fault::pf(fetched.error()));
+
+    switch (x86::decode({fetched->bytes.data(), fetched->available}, size, uncached)) {
+        case x86::DecodeStatus::ok: break;
+        case x86::DecodeStatus::need_more: return e.raise(Fault::pf(fetched->next_fault));
+        case x86::DecodeStatus::too_long: return e.gp();
+        case x86::DecodeStatus::invalid: return e.ud();
+    }
+    if (size != CodeSize::bits64 && !fits(uncached)) return false;
+    f = {handler_for(uncached, e.vcpu), &uncached};
+    if (!ram || (at & page_mask) + uncached.length > page_size) return true;
+    if (cache.full()) cache.clear();
+    DecodedPage& decoded = cache.page(gpa, size);
+    pages[(at >> 12) & (pages.size() - 1)] = {tag, e.mmu.generation(), cache.version(), &decoded};
+    const Entry* entry = cache.find(decoded, at);
+    if (!entry) entry = cache.insert(decoded, at, f.handler, uncached);
+    f = {entry->handler, &entry->insn};
+    return true;
+}
+
+Interpreter::Step Interpreter::Impl::deliver() {
+    return e.sys.deliver_fault(e.fault) == system::System::Delivered::shutdown ? Step::shutdown : Step::ok;
+}
+
+/// Single-step trap (Intel SDM 3B 18.3.1.4).
+Interpreter::Step Interpreter::Impl::trap_after(bool stepping) {
+    if (!stepping || e.no_trap) return Step::ok;
+    e.s.dr[6] |= 1 << 14;
+    e.fault = Fault::db();
+    return deliver();
+}
+
+Interpreter::Step Interpreter::Impl::step() {
+    x86::VcpuState& s = e.s;
+    const u64 flags = s.rflags;
+    const u8 shadow = s.interrupt_shadow;
+    s.interrupt_shadow = 0;
+    Found f;
+    if (!find(f)) [[unlikely]] {
+        s.interrupt_shadow = shadow;
+        return deliver();
+    }
+    u64 next = s.rip + f.insn->length;
+    if (f.insn->code != CodeSize::bits64) next &= f.insn->code == CodeSize::bits16 ? 0xffff : 0xffffffff;
+    e.next_rip = next;
+    e.no_trap = false;
+    if (!f.handler(e, *f.insn)) [[unlikely]]
+        return deliver();
+    s.rip = e.next_rip;
+    if ((flags & (x86::flag::tf | x86::flag::rf)) || e.keep_rf || e.halted) [[unlikely]] {
+        if (flags & x86::flag::rf && !e.keep_rf) s.rflags &= ~x86::flag::rf;
+        e.keep_rf = false;
+        const Step trapped = trap_after(flags & x86::flag::tf);
+        if (trapped != Step::ok) return trapped;
+        if (e.halted) {
+            e.halted = false;
+            if (s.halted) return Step::halted;
+        }
+    }
+    return Step::ok;
+}
+
+cpu::EngineExit Interpreter::Impl::run() {
+    constexpr unsigned budget = 20000;
+    unsigned n = 0;
+    cpu::EngineExit exit = cpu::EngineExit::budget;
+    while (n < budget) {
+        if (e.vcpu.signals.any()) [[unlikely]] {
+            exit = cpu::EngineExit::signalled;
+            break;
+        }
+        ++n;
+        const Step done = step();
+        if (done != Step::ok) [[unlikely]] {
+            exit = done == Step::halted ? cpu::EngineExit::halted : cpu::EngineExit::shutdown;
+            break;
+        }
+        if (e.vcpu.interrupt_waiting && (e.s.rflags & x86::flag::if_) && !e.s.interrupt_shadow) [[unlikely]] {
+            exit = cpu::EngineExit::signalled;
+            break;
+        }
+    }
+    e.vcpu.counters.add(Counter::instructions_interpreted, n);
+    return exit;
+}
+
+Interpreter::Interpreter(system::System& system) : impl_(std::make_unique<Impl>(system)) {}
+Interpreter::~Interpreter() = default;
+
+cpu::EngineExit Interpreter::run() { return impl_->run(); }
+void Interpreter::invalidate(Gpa gpa, u64 size) { impl_->cache.invalidate(gpa, size); }
+
+Interpreter::Step Interpreter::step() {
+    impl_->e.vcpu.counters.add(Counter::instructions_interpreted);
+    return impl_->step();
+}
+
+}  // namespace triune::hypervisor::soft::interp
