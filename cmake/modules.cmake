@@ -42,3 +42,9 @@ triune_module(device src/device DEPS bus backend)
 triune_module(boot src/boot DEPS bus x86)
 triune_module(machine src/machine DEPS soft device boot)
 triune_module(control src/control LIBS CLI11::CLI11 fmt::fmt nlohmann_json::nlohmann_json)
+
+# Called by translated code while the guest's vector state lives in the host's registers: no vector
+# registers, and no calls of memcpy and its like, which use them.
+set_source_files_properties(
+  src/hypervisor/soft/mmu/fill.cpp src/hypervisor/soft/mmu/walk.cpp src/hypervisor/soft/bt/tlb_miss.cpp
+  PROPERTIES COMPILE_OPTIONS "-mgeneral-regs-only;-minline-all-stringops")

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/bits.h"
-#include "hypervisor/soft/mmu/walk.h"
 
 namespace triune::hypervisor::soft::mmu {
 
@@ -19,39 +17,6 @@ TlbMode Mmu::mode_for(Privilege privilege) const {
     if (!(vcpu_.state.cr4 & x86::cr4::smap)) return TlbMode::supervisor_ac;
     if (privilege == Privilege::implicit_supervisor) return TlbMode::supervisor;
     return vcpu_.state.rflags & x86::flag::ac ? TlbMode::supervisor_ac : TlbMode::supervisor;
-}
-
-std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode mode) {
-    const auto mapping = walk(vcpu_, gva, access, mode);
-    if (!mapping) return std::unexpected(mapping.error());
-    Translation t;
-    t.gpa = mapping->gpa;
-    t.page_bytes = mapping->page_bytes;
-    t.global = mapping->global;
-    const memory::Slot* slot = vcpu_.memory->slot_of(t.gpa);
-    if (!slot) return t;
-    t.host = slot->host + (t.gpa - slot->gpa);
-    const bool has_code =
-        vcpu_.memory->page_flags(t.gpa).load(std::memory_order_acquire) & memory::page_has_code;
-    t.writable = mapping->write_granted && !slot->readonly && !has_code;
-    if (access == Access::execute) return t;
-
-    const unsigned i = Tlb::index(gva);
-    TlbEntry& e = entry(gva, mode);
-    const Gva page = gva & ~page_mask;
-    e.read_tag = page;
-    e.write_tag = t.writable ? page : Tlb::invalid_tag(i);
-    e.host = reinterpret_cast<u64>(t.host) & ~page_mask;
-    e.gpa = t.gpa & ~page_mask;
-    u64& word = tlb_.not_global[static_cast<unsigned>(mode)][i / 64];
-    const u64 mask = u64{1} << (i % 64);
-    word = mapping->global ? word & ~mask : word | mask;
-    if (t.page_bytes > page_size) {
-        const Gva low = gva & ~(t.page_bytes - 1);
-        tlb_.large_low = std::min(tlb_.large_low, low);
-        tlb_.large_high = std::max(tlb_.large_high, low + (t.page_bytes - 1));
-    }
-    return t;
 }
 
 std::expected<Translation, PageFault> Mmu::translate(Gva gva, Access access, Privilege privilege) {

@@ -1,0 +1,67 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "base/types.h"
+#include "hypervisor/soft/mmu/tlb.h"
+
+namespace triune::hypervisor::soft::bt {
+
+/// Offset in the code cache. 0 is never a block's code.
+using CodeOffset = u32;
+
+/// Where the guest's status flags are at a point of translated code.
+enum class FlagsAt : u8 { host, memory };
+
+/// One exit of a block to a known guest address.
+struct DirectExit {
+    u32 block = 0;           ///< source block's id
+    u32 target_block = 0;    ///< id when linked, else 0
+    CodeOffset patch = 0;    ///< of the rel32
+    CodeOffset stub = 0;     ///< what it points to while unlinked
+    u64 target = 0;          ///< guest RIP
+    FlagsAt flags = FlagsAt::host;
+    bool same_page = false;  ///< target lies in the source's virtual page
+    bool back_edge = false;  ///< target lies at or before the source: a loop must be interruptible
+};
+
+/// What a block needs of the guest's flags when it begins.
+enum class FlagsNeed : u8 {
+    none,    ///< overwrites them all before anybody can look
+    memory,  ///< passes them on: wants them in memory
+    host,    ///< reads them at once: wants them in the host's flags
+};
+
+struct HostMapEntry {
+    u32 host = 0;   ///< offset from the block's first byte of code
+    u16 guest = 0;  ///< offset from the block's RIP
+    FlagsAt flags = FlagsAt::host;
+    bool flags_valid = true;
+};
+
+/// A translated piece of guest code: one entry, several exits.
+struct Block {
+    u32 id = 0;
+    u64 rip = 0;
+    Gpa gpa = 0;
+    mmu::TlbMode mode = mmu::TlbMode::user;
+    bool alive = true;
+    bool checked = false;       ///< entries from other pages verify the mapping (cookie)
+    bool declines_first = false;  ///< holds no code: its first instruction is declined
+    u16 guest_bytes = 0;
+    u16 guest_instructions = 0;
+    u32 cookie = 0;
+    FlagsNeed need = FlagsNeed::none;
+    CodeOffset begin = 0, end = 0;
+    CodeOffset entry_memory = 0;     ///< flags in memory; same page or mapping known to hold
+    CodeOffset entry_checked = 0;    ///< flags in memory; verifies the mapping first
+    CodeOffset entry_host = 0;       ///< flags in the host's flags
+    CodeOffset entry_host_full = 0;  ///< the same, verifies the mapping and polls for signals
+    std::vector<HostMapEntry> map;
+    std::vector<u32> exits;     ///< ids of its DirectExits
+    std::vector<u32> incoming;  ///< ids of DirectExits that jump here
+};
+
+}  // namespace triune::hypervisor::soft::bt

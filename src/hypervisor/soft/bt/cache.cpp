@@ -1,0 +1,200 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/bt/cache.h"
+
+#include <algorithm>
+
+namespace triune::hypervisor::soft::bt {
+
+using mmu::TlbMode;
+
+namespace {
+
+/// One block's code with all its cold paths is well below this.
+constexpr u32 room_for_block = 64 << 10;
+constexpr u64 large_page = u64{2} << 20;
+
+}  // namespace
+
+Block* BlockCache::find(u64 rip, const mmu::Mmu::CodePage& page) {
+    const auto it = map_.find({rip, page.gpa | (rip & page_mask), page.mode});
+    return it == map_.end() ? nullptr : &blocks_[it->second];
+}
+
+u32 BlockCache::cookie(u64 rip, Gpa gpa) {
+    const PagePair pair{rip & ~page_mask, gpa & ~page_mask};
+    return cookies_.try_emplace(pair, static_cast<u32>(cookies_.size() + 1)).first->second;
+}
+
+Block& BlockCache::create(u64 rip, const mmu::Mmu::CodePage& page) {
+    Block& b = blocks_.emplace_back();
+    b.id = static_cast<u32>(blocks_.size() - 1);
+    b.rip = rip;
+    b.gpa = page.gpa | (rip & page_mask);
+    b.mode = page.mode;
+    b.checked = page.mode == TlbMode::user || !page.global;
+    if (b.checked) b.cookie = cookie(rip, b.gpa);
+    return b;
+}
+
+void BlockCache::add(Block& b) {
+    map_[{b.rip, b.gpa, b.mode}] = b.id;
+    pages_[b.gpa & ~page_mask].push_back(b.id);
+    if (!b.declines_first) by_code_.emplace_back(b.begin, b.id);
+    const Gva page = b.rip & ~page_mask;
+    if (b.checked) {
+        checked_pages_.insert(page);
+        supervisor_checked_ |= b.mode != TlbMode::user;
+    } else {
+        supervisor_pages_[page] = b.gpa & ~page_mask;
+    }
+}
+
+void BlockCache::remember(const Block& b) {
+    if (b.checked) s_.data.cookie[EngineData::cookie_index(b.rip)] = b.cookie;
+    auto& jump = s_.data.jump[static_cast<unsigned>(b.mode)];
+    const unsigned i = EngineData::jump_index(b.rip);
+    jump.rip[i] = b.rip;
+    jump.host[i] = reinterpret_cast<u64>(arena_.code() + b.entry_memory);
+}
+
+void BlockCache::link(u32 exit_id, Block& target) {
+    DirectExit& x = exits_[exit_id];
+    if (x.target_block) return;
+    const bool check = target.checked && !x.same_page;
+    CodeOffset entry;
+    if (x.flags == FlagsAt::memory) {
+        entry = check ? target.entry_checked : target.entry_memory;
+    } else {
+        const bool full = check || (x.back_edge && target.need == FlagsNeed::host);
+        entry = full ? target.entry_host_full : target.entry_host;
+    }
+    e_.set_target(x.patch, entry);
+    x.target_block = target.id;
+    target.incoming.push_back(exit_id);
+}
+
+void BlockCache::unlink(DirectExit& x) {
+    e_.set_target(x.patch, x.stub);
+    x.target_block = 0;
+}
+
+void BlockCache::kill(Block& b) {
+    b.alive = false;
+    map_.erase({b.rip, b.gpa, b.mode});
+    for (const u32 id : b.incoming)
+        if (exits_[id].target_block == b.id) unlink(exits_[id]);
+    b.incoming.clear();
+    for (const u32 id : b.exits) {
+        DirectExit& x = exits_[id];
+        if (!x.target_block) continue;
+        std::erase(blocks_[x.target_block].incoming, id);
+        unlink(x);
+    }
+    const unsigned mode = static_cast<unsigned>(b.mode);
+    auto& jump = s_.data.jump[mode];
+    const unsigned i = EngineData::jump_index(b.rip);
+    if (jump.rip[i] == b.rip) jump.rip[i] = EngineData::empty_key(i);
+    reset_shadow(mode);
+    s_.vcpu.counters.add(observe::Counter::blocks_invalidated);
+}
+
+void BlockCache::invalidate(Gpa gpa, u64 size) {
+    const Gpa end = gpa + size;
+    for (Gpa page = gpa & ~page_mask; page < end; page += page_size) {
+        const auto it = pages_.find(page);
+        if (it == pages_.end()) continue;
+        std::erase_if(it->second, [&](u32 id) {
+            Block& b = blocks_[id];
+            // A block that declines its first instruction covers at least that one's bytes.
+            const u64 bytes = b.declines_first ? 15 : b.guest_bytes;
+            if (b.gpa >= end || b.gpa + bytes <= gpa) return false;
+            kill(b);
+            return true;
+        });
+        if (it->second.empty()) pages_.erase(it);
+    }
+}
+
+void BlockCache::clear_jump(unsigned mode) {
+    auto& rip = s_.data.jump[mode].rip;
+    rip.fill(0);
+    rip[0] = EngineData::empty_key(0);
+    reset_shadow(mode);
+}
+
+void BlockCache::reset_shadow(unsigned mode) {
+    auto& slots = s_.data.shadow[mode].slots;
+    slots.back() = reinterpret_cast<u64>(arena_.code() + s_.stubs.underflow[mode]);
+    s_.data.shadow_sp_of_mode[mode] = reinterpret_cast<u64>(&slots.back());
+}
+
+void BlockCache::flush() {
+    blocks_.resize(1);
+    exits_.resize(1);
+    by_code_.clear();
+    map_.clear();
+    pages_.clear();
+    supervisor_pages_.clear();
+    cookies_.clear();
+    checked_pages_.clear();
+    supervisor_checked_ = false;
+    s_.data.cookie.fill(0);
+    for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode) clear_jump(mode);
+    e_.set_offset(s_.stubs.end);
+    s_.vcpu.counters.add(observe::Counter::code_flushes);
+}
+
+void BlockCache::verify_supervisor_pages() {
+    std::vector<Gva> stale;
+    for (const auto& [page, gpa] : supervisor_pages_) {
+        const auto now = mmu_.fill(page, mmu::Access::execute, TlbMode::supervisor);
+        if (!now || now->gpa != gpa || !now->global) stale.push_back(page);
+    }
+    for (const Gva page : stale) {
+        const Gpa gpa = supervisor_pages_[page];
+        supervisor_pages_.erase(page);
+        const auto it = pages_.find(gpa);
+        if (it == pages_.end()) continue;
+        std::erase_if(it->second, [&](u32 id) {
+            Block& b = blocks_[id];
+            if (b.checked || (b.rip & ~page_mask) != page) return false;
+            kill(b);
+            return true;
+        });
+    }
+}
+
+void BlockCache::apply(const mmu::Mmu::Flushes& f) {
+    bool checked = f.all || f.not_global;
+    bool supervisor = f.all;
+    for (u8 i = 0; i < f.page_count; ++i) {
+        checked |= checked_pages_.contains(f.pages[i]);
+        // A large page's translation goes with any address in it.
+        const Gva low = f.pages[i] & ~(large_page - 1);
+        if (supervisor) continue;
+        supervisor = std::ranges::any_of(supervisor_pages_, [&](const auto& p) {
+            return (p.first & ~(large_page - 1)) == low;
+        });
+    }
+    if (checked) {
+        s_.data.cookie.fill(0);
+        clear_jump(static_cast<unsigned>(TlbMode::user));
+        if (supervisor_checked_) {
+            clear_jump(static_cast<unsigned>(TlbMode::supervisor));
+            clear_jump(static_cast<unsigned>(TlbMode::supervisor_ac));
+        }
+    }
+    if (supervisor) verify_supervisor_pages();
+}
+
+bool BlockCache::full() const { return arena_.code_bytes() - e_.offset() < room_for_block; }
+
+const Block* BlockCache::at(CodeOffset offset) const {
+    auto it = std::ranges::upper_bound(by_code_, offset, {}, &std::pair<CodeOffset, u32>::first);
+    if (it == by_code_.begin()) return nullptr;
+    const Block& b = blocks_[std::prev(it)->second];
+    return offset < b.end ? &b : nullptr;
+}
+
+}  // namespace triune::hypervisor::soft::bt

@@ -1,0 +1,96 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <deque>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "hypervisor/soft/bt/block.h"
+#include "hypervisor/soft/bt/stubs.h"
+#include "hypervisor/soft/mmu/arena.h"
+
+namespace triune::hypervisor::soft::bt {
+
+/// The blocks of one vCPU: where they are, how they are linked, and what makes them stale.
+///
+/// A block is keyed by guest-physical and virtual address and mode. Within a virtual page its
+/// mapping holds as long as the page's code runs at all. Entries from other pages are of two kinds:
+/// supervisor code in global pages is linked directly and verified whenever something is flushed;
+/// everything else is `checked`: the entry compares a cookie that says the mapping was seen to hold
+/// since the last flush.
+class BlockCache {
+public:
+    BlockCache(Surroundings& s, Emitter& e, mmu::Mmu& mmu, mmu::VcpuArena& arena)
+        : s_(s), e_(e), mmu_(mmu), arena_(arena) {}
+
+    /// The block for `rip` as `page` maps it, or null.
+    Block* find(u64 rip, const mmu::Mmu::CodePage& page);
+    /// A new block, not yet compiled.
+    Block& create(u64 rip, const mmu::Mmu::CodePage& page);
+    /// To be called once it is compiled.
+    void add(Block& block);
+    /// Enters it into the jump cache and its page into the cookies: it was just looked up.
+    void remember(const Block& block);
+
+    std::vector<DirectExit>& exits() { return exits_; }
+    Block& block(u32 id) { return blocks_[id]; }
+    /// Makes the exit jump to `target` directly.
+    void link(u32 exit_id, Block& target);
+
+    /// Drops blocks that overlap guest-physical [gpa, gpa+size).
+    void invalidate(Gpa gpa, u64 size);
+    /// Drops everything.
+    void flush();
+    /// Catches up with TLB flushes.
+    void apply(const mmu::Mmu::Flushes& flushes);
+    void reset_shadow(unsigned mode);
+
+    /// Room for one more block?
+    [[nodiscard]] bool full() const;
+    /// The block that holds host code at `offset`, or null.
+    [[nodiscard]] const Block* at(CodeOffset offset) const;
+
+private:
+    struct Key {
+        u64 rip;
+        Gpa gpa;
+        mmu::TlbMode mode;
+        bool operator==(const Key&) const = default;
+    };
+    struct KeyHash {
+        size_t operator()(const Key& k) const {
+            return (k.rip * 0x9e3779b97f4a7c15) ^ (k.gpa * 0xc2b2ae3d27d4eb4f) ^ static_cast<u64>(k.mode);
+        }
+    };
+    struct PagePair {
+        Gva gva;
+        Gpa gpa;
+        bool operator==(const PagePair&) const = default;
+    };
+    struct PagePairHash {
+        size_t operator()(const PagePair& p) const { return (p.gva * 0x9e3779b97f4a7c15) ^ p.gpa; }
+    };
+    void kill(Block& block);
+    void unlink(DirectExit& exit);
+    void clear_jump(unsigned mode);
+    void verify_supervisor_pages();
+    u32 cookie(u64 rip, Gpa gpa);
+
+    Surroundings& s_;
+    Emitter& e_;
+    mmu::Mmu& mmu_;
+    mmu::VcpuArena& arena_;
+    std::deque<Block> blocks_{1};
+    std::vector<DirectExit> exits_{1};
+    std::vector<std::pair<CodeOffset, u32>> by_code_;  // begin, id; ascending
+    std::unordered_map<Key, u32, KeyHash> map_;
+    std::unordered_map<Gpa, std::vector<u32>> pages_;
+    std::unordered_map<Gva, Gpa> supervisor_pages_;  // unchecked virtual pages and what they map to
+    std::unordered_map<PagePair, u32, PagePairHash> cookies_;
+    std::unordered_set<Gva> checked_pages_;  // virtual pages that hold checked blocks
+    bool supervisor_checked_ = false;
+};
+
+}  // namespace triune::hypervisor::soft::bt

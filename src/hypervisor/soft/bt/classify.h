@@ -1,0 +1,26 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "x86/insn.h"
+
+namespace triune::hypervisor::soft::bt {
+
+/// How the translator treats an instruction.
+enum class Treatment : u8 {
+    decline,      ///< the reference engine executes it
+    copy,         ///< runs as it is, registers renamed, memory operand redirected
+    skip,         ///< no effect (NOP, ENDBR, prefetch)
+    lea,
+    bit_string,   ///< BT, BTS, BTR, BTC with a register offset into memory
+    moffs,        ///< MOV between the accumulator and an absolute address
+    push, pop, leave,
+    jump, jump_indirect, conditional, loop, call, call_indirect, ret,
+};
+
+Treatment classify(const x86::Insn& insn);
+
+/// Needs YMM state, not just x87 and SSE.
+bool uses_avx(const x86::Insn& insn);
+
+}  // namespace triune::hypervisor::soft::bt

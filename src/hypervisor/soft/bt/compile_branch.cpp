@@ -1,0 +1,121 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/bt/compiler.h"
+
+namespace triune::hypervisor::soft::bt {
+
+using x86::Insn;
+using x86::Operand;
+using x86::OperandKind;
+
+/// scratch0 = where an indirect branch goes. Flags must be free.
+void BlockCompiler::load_branch_target(size_t i) {
+    const Operand& o = insns_[i].op[0];
+    if (o.kind == OperandKind::mem) {
+        access(i, o, 8, false);
+        e_.mov(t0(), e_.ptr[t0()]);
+    } else if (lives_in_memory(o.reg)) {
+        e_.mov(t0(), e_.qword_at(s_.vcpu.state.gpr[o.reg]));
+    } else {
+        e_.mov(t0(), host_reg(o.reg));
+    }
+}
+
+void BlockCompiler::jump_indirect(size_t i) {
+    before_clobber(i);
+    load_branch_target(i);
+    EngineData::JumpCache& cache = s_.data.jump[mode()];
+    emit_jump_probe(e_, cache);
+    e_.jump_to_if(cc::ne, s_.stubs.indirect[mode()]);
+    e_.jmp(jump_target(e_, cache));
+    ended_ = true;
+}
+
+void BlockCompiler::conditional(size_t i) {
+    const Insn& insn = insns_[i];
+    before_execute(i);
+    const u64 target = next_rip(i) + static_cast<u64>(insn.op[0].disp);
+    exit_to(target, e_.jump_forward_if(insn.opcode & 15), FlagsAt::host);
+}
+
+/// JRCXZ and LOOP have only short forms: they hop over the way out that is not taken.
+void BlockCompiler::loop(size_t i) {
+    const Insn& insn = insns_[i];
+    before_execute(i);
+    if (insn.address_bits == 32) e_.db(0x67);
+    e_.db(insn.opcode);
+    e_.db(5);
+    const FlagsAt flags = exit_flags();
+    const u32 not_taken = e_.jump_forward();
+    const u32 taken = e_.jump_forward();
+    exit_to(next_rip(i), not_taken, flags);
+    exit_to(next_rip(i) + static_cast<u64>(insn.op[0].disp), taken, flags);
+    ended_ = true;
+}
+
+void BlockCompiler::push_return_address(size_t i) {
+    const u64 rip = next_rip(i);
+    e_.lea(t0(), e_.ptr[guest_rsp() - 8]);
+    probe(8, true);
+    if (static_cast<i64>(rip) == static_cast<i32>(rip)) {
+        e_.mov(e_.qword[t0()], static_cast<u32>(rip));
+    } else {
+        e_.load_constant(t1(), rip);
+        e_.mov(e_.ptr[t0()], t1());
+    }
+    e_.lea(guest_rsp(), e_.ptr[guest_rsp() - 8]);
+}
+
+/// Host RET of the callee lands here with the popped guest address in scratch0. If that is not
+/// where this call would return to, the prediction was wrong.
+void BlockCompiler::return_site(size_t i) {
+    const u64 rip = next_rip(i);
+    if (static_cast<i64>(rip) == static_cast<i32>(rip)) {
+        e_.cmp(t0(), static_cast<u32>(rip));
+    } else {
+        e_.load_constant(t1(), rip);
+        e_.cmp(t0(), t1());
+    }
+    e_.jump_to_if(cc::ne, s_.stubs.indirect[mode()]);
+    exit_to(rip, e_.jump_forward(), FlagsAt::memory);
+    ended_ = true;
+}
+
+void BlockCompiler::call(size_t i) {
+    before_clobber(i);
+    push_return_address(i);
+    const u64 target = next_rip(i) + static_cast<u64>(insns_[i].op[0].disp);
+    exit_to(target, e_.call_forward(), FlagsAt::memory);
+    return_site(i);
+}
+
+void BlockCompiler::call_indirect(size_t i) {
+    before_clobber(i);
+    load_branch_target(i);
+    e_.mov(e_.qword_at(s_.data.spill), t0());
+    push_return_address(i);
+    e_.mov(t0(), e_.qword_at(s_.data.spill));
+    EngineData::JumpCache& cache = s_.data.jump[mode()];
+    emit_jump_probe(e_, cache);
+    const u32 miss = e_.jump_forward_if(cc::ne);
+    e_.call(jump_target(e_, cache));
+    const u32 over = e_.jump_forward();
+    e_.set_target_here(miss);
+    e_.call_to(s_.stubs.indirect[mode()]);
+    e_.set_target_here(over);
+    return_site(i);
+}
+
+void BlockCompiler::ret(size_t i) {
+    const Insn& insn = insns_[i];
+    before_clobber(i);
+    e_.mov(t0(), guest_rsp());
+    probe(8, false);
+    const int bytes = 8 + (insn.opcode == 0xc2 ? static_cast<u16>(insn.op[0].disp) : 0);
+    e_.lea(guest_rsp(), e_.ptr[guest_rsp() + bytes]);
+    e_.mov(t0(), e_.ptr[t0()]);
+    e_.ret();
+    ended_ = true;
+}
+
+}  // namespace triune::hypervisor::soft::bt

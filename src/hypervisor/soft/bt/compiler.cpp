@@ -1,0 +1,216 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/bt/compiler.h"
+
+#include "hypervisor/soft/bt/liveness.h"
+
+namespace triune::hypervisor::soft::bt {
+
+using x86::Insn;
+
+void BlockCompiler::compile(bool declined_after) {
+    live_ = live_flags(insns_);
+    bool vector = false, avx = false;
+    u64 rip = block_.rip;
+    for (const Insn& insn : insns_) {
+        rips_.push_back(rip);
+        rip += insn.length;
+        treatment_.push_back(classify(insn));
+        vector |= insn.uses_vector_state;
+        avx |= uses_avx(insn);
+    }
+    block_.guest_bytes = static_cast<u16>(rip - block_.rip);
+    block_.guest_instructions = static_cast<u16>(insns_.size());
+    block_.need = flags_need();
+    if (vector && block_.need == FlagsNeed::host) block_.need = FlagsNeed::memory;
+
+    e_.align(16);
+    block_.begin = e_.offset();
+    emit_entries(vector, avx);
+    for (size_t i = 0; i < insns_.size(); ++i) emit_instruction(i);
+    if (!ended_) {
+        if (declined_after) {
+            current_rip_ = rip;
+            if (flags_ == Flags::host) emit_save_flags(e_, s_.data);
+            e_.store_constant(s_.data.rip, rip);
+            e_.jump_to(s_.stubs.leave[static_cast<u32>(LeaveReason::declined)]);
+        } else {
+            exit_to(rip, e_.jump_forward(), exit_flags());
+        }
+    }
+    emit_cold();
+    block_.end = e_.offset();
+}
+
+/// Walks forward to the first thing that touches the flags.
+FlagsNeed BlockCompiler::flags_need() const {
+    for (size_t i = 0; i < insns_.size(); ++i) {
+        if (live_[i] == 0) return FlagsNeed::none;
+        if (clobbers(i)) return FlagsNeed::memory;
+        if (needs_host_flags(i)) return FlagsNeed::host;
+        if (insns_[i].is_branch) return FlagsNeed::memory;
+    }
+    return FlagsNeed::memory;
+}
+
+void BlockCompiler::emit_entries(bool vector, bool avx) {
+    const FlagsNeed need = block_.need;
+    block_.entry_host_full = e_.offset();
+    if (need != FlagsNeed::none) emit_save_flags(e_, s_.data);
+    block_.entry_checked = e_.offset();
+    if (block_.checked) {
+        e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.rip)]), block_.cookie);
+        leave_if(cc::ne, LeaveReason::lookup, block_.rip);
+    }
+    block_.entry_memory = e_.offset();
+    e_.cmp(e_.dword_at(s_.vcpu.signals.pending), 0);
+    leave_if(cc::ne, LeaveReason::signalled, block_.rip);
+    if (vector) {
+        e_.cmp(e_.byte[reinterpret_cast<const void*>(&s_.vcpu.vector_state_live)], avx ? 2 : 1);
+        leave_if(cc::b, LeaveReason::vector, block_.rip);
+    }
+    switch (need) {
+        case FlagsNeed::none:
+            block_.entry_host = block_.entry_memory;
+            flags_ = Flags::dead;
+            break;
+        case FlagsNeed::memory:
+            block_.entry_host = block_.entry_host_full;
+            flags_ = Flags::memory;
+            break;
+        case FlagsNeed::host:
+            emit_restore_flags(e_, s_.data);
+            block_.entry_host = e_.offset();
+            flags_ = Flags::host;
+            break;
+    }
+}
+
+void BlockCompiler::leave_if(u8 condition, LeaveReason reason, u64 rip) {
+    Cold c{ColdKind::leave};
+    c.patch = e_.jump_forward_if(condition);
+    c.rip = rip;
+    c.reason = reason;
+    cold_.push_back(c);
+}
+
+/// Emitting it changes the host's flags before the instruction's own effect on them.
+bool BlockCompiler::clobbers(size_t i) const {
+    switch (treatment_[i]) {
+        case Treatment::skip:
+        case Treatment::lea:
+        case Treatment::jump:
+        case Treatment::conditional:
+        case Treatment::loop: return false;
+        case Treatment::copy: return insns_[i].memory() != nullptr;
+        default: return true;
+    }
+}
+
+/// The instruction reads status flags, or leaves some as they are that are read later.
+bool BlockCompiler::needs_host_flags(size_t i) const {
+    const Insn& insn = insns_[i];
+    const u32 status = x86::flag::arithmetic;
+    if (insn.flags_read & status) return true;
+    const u32 killed = insn.flags_written & ~insn.flags_maybe_written;
+    return (insn.flags_written & status) && (live_[i + 1] & ~killed);
+}
+
+void BlockCompiler::before_clobber(size_t i) {
+    if (flags_ != Flags::host) return;
+    if (live_[i] == 0) {
+        flags_ = Flags::dead;
+        return;
+    }
+    emit_save_flags(e_, s_.data);
+    flags_ = Flags::memory;
+}
+
+void BlockCompiler::before_execute(size_t i) {
+    if (needs_host_flags(i) && flags_ == Flags::memory) {
+        emit_restore_flags(e_, s_.data);
+        flags_ = Flags::host;
+    }
+    block_.map.push_back({e_.offset() - block_.begin, static_cast<u16>(rips_[i] - block_.rip), exit_flags(),
+                          flags_ != Flags::dead});
+}
+
+void BlockCompiler::after_execute(size_t i) {
+    if (insns_[i].flags_written & x86::flag::arithmetic) flags_ = Flags::host;
+}
+
+void BlockCompiler::emit_instruction(size_t i) {
+    current_rip_ = rips_[i];
+    switch (treatment_[i]) {
+        case Treatment::skip: break;
+        case Treatment::copy: copy(i); break;
+        case Treatment::lea: lea(i); break;
+        case Treatment::bit_string: bit_string(i); break;
+        case Treatment::moffs: moffs(i); break;
+        case Treatment::push: push(i); break;
+        case Treatment::pop: pop(i); break;
+        case Treatment::leave: leave(i); break;
+        case Treatment::jump:
+            exit_to(next_rip(i) + static_cast<u64>(insns_[i].op[0].disp), e_.jump_forward(), exit_flags());
+            ended_ = true;
+            break;
+        case Treatment::jump_indirect: jump_indirect(i); break;
+        case Treatment::conditional: conditional(i); break;
+        case Treatment::loop: loop(i); break;
+        case Treatment::call: call(i); break;
+        case Treatment::call_indirect: call_indirect(i); break;
+        case Treatment::ret: ret(i); break;
+        case Treatment::decline: break;  // the scanner ends a block before it
+    }
+}
+
+void BlockCompiler::exit_to(u64 target, u32 patch, FlagsAt flags) {
+    DirectExit x;
+    x.block = block_.id;
+    x.patch = patch;
+    x.target = target;
+    x.flags = flags;
+    x.same_page = (target >> 12) == (block_.rip >> 12);
+    x.back_edge = target <= current_rip_;
+    Cold c{ColdKind::link};
+    c.patch = patch;
+    c.exit_id = static_cast<u32>(exits_.size());
+    block_.exits.push_back(c.exit_id);
+    exits_.push_back(x);
+    cold_.push_back(c);
+}
+
+void BlockCompiler::emit_cold() {
+    for (const Cold& c : cold_) {
+        e_.set_target_here(c.patch);
+        switch (c.kind) {
+            case ColdKind::probe:
+                if (c.constant) {
+                    e_.load_constant(t0(), c.address);
+                } else {
+                    const auto& set = s_.tlb.set[mode()];
+                    const u64 tag = reinterpret_cast<u64>(TlbMissInfo::write(c.info) ? &set[0].write_tag : &set[0].read_tag);
+                    e_.xor_(t0(), e_.ptr[t1() + static_cast<int>(tag)]);
+                }
+                e_.mov(t1().cvt32(), c.info);
+                e_.store_constant(s_.data.rip, c.rip);
+                e_.call_to(s_.stubs.tlb_miss);
+                e_.jump_to(c.back);
+                break;
+            case ColdKind::link: {
+                DirectExit& x = exits_[c.exit_id];
+                x.stub = e_.offset();
+                if (x.flags == FlagsAt::host) emit_save_flags(e_, s_.data);
+                e_.mov(e_.dword_at(s_.data.exit_id), c.exit_id);
+                e_.jump_to(s_.stubs.leave[static_cast<u32>(LeaveReason::link)]);
+                break;
+            }
+            case ColdKind::leave:
+                e_.store_constant(s_.data.rip, c.rip);
+                e_.jump_to(s_.stubs.leave[static_cast<u32>(c.reason)]);
+                break;
+        }
+    }
+}
+
+}  // namespace triune::hypervisor::soft::bt

@@ -1,0 +1,109 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "hypervisor/soft/bt/block.h"
+#include "hypervisor/soft/bt/classify.h"
+#include "hypervisor/soft/bt/stubs.h"
+
+namespace triune::hypervisor::soft::bt {
+
+/// Turns the decoded instructions of one block into host code at the emitter's position: entries,
+/// body, then the cold paths (TLB misses, unlinked exits). Fills in `block` and appends its exits.
+///
+///     entry_host_full / entry_host:  save flags        (where flags are wanted in memory)
+///     entry_checked:                 mapping still holds?
+///     entry_memory:                  signals pending?  vector state loaded?
+///                                    restore flags     (where flags are wanted in the host's)
+///     entry_host:                    body
+class BlockCompiler {
+public:
+    BlockCompiler(Emitter& emitter, Surroundings& s, Block& block, std::span<const x86::Insn> insns,
+                  std::vector<DirectExit>& exits)
+        : e_(emitter), s_(s), block_(block), insns_(insns), exits_(exits) {}
+
+    /// `declined_after`: the instruction behind the last one is for the reference engine.
+    void compile(bool declined_after);
+
+private:
+    enum class Flags : u8 { dead, memory, host };
+    enum class ColdKind : u8 { probe, link, leave };
+    struct Cold {
+        ColdKind kind;
+        u32 patch = 0, back = 0;
+        u32 info = 0;       ///< probe
+        u64 rip = 0;        ///< probe, leave
+        bool constant = false;
+        u64 address = 0;    ///< probe of a constant address
+        u32 exit_id = 0;    ///< link
+        LeaveReason reason = LeaveReason::declined;
+    };
+
+    // entries (compiler.cpp)
+    [[nodiscard]] FlagsNeed flags_need() const;
+    void emit_entries(bool vector, bool avx);
+    void emit_instruction(size_t i);
+    void emit_cold();
+    void leave_if(u8 condition, LeaveReason reason, u64 rip);
+
+    // flags (compiler.cpp)
+    [[nodiscard]] bool clobbers(size_t i) const;
+    [[nodiscard]] bool needs_host_flags(size_t i) const;
+    void before_clobber(size_t i);
+    void before_execute(size_t i);
+    void after_execute(size_t i);
+
+    // memory (compile_memory.cpp)
+    void address(const x86::Insn& insn, const x86::Operand& mem, u64 next_rip, bool with_segment);
+    Xbyak::Reg64 address_register(i8 guest, const Xbyak::Reg64& scratch);
+    void probe(unsigned size, bool write);
+    void probe_constant(u64 gva, unsigned size, bool write);
+    void access(size_t i, const x86::Operand& mem, unsigned size, bool write);
+
+    // instructions (compile_insn.cpp, compile_branch.cpp)
+    void copy(size_t i);
+    void copy_high_byte(const x86::Insn& insn);
+    void lea(size_t i);
+    void bit_string(size_t i);
+    void moffs(size_t i);
+    void push(size_t i);
+    void push_value(const Xbyak::Reg64& value);
+    void pop(size_t i);
+    void leave(size_t i);
+    void jump_indirect(size_t i);
+    void conditional(size_t i);
+    void loop(size_t i);
+    void call(size_t i);
+    void call_indirect(size_t i);
+    void ret(size_t i);
+    void load_branch_target(size_t i);
+    void push_return_address(size_t i);
+    void return_site(size_t i);
+
+    void exit_to(u64 target, u32 patch, FlagsAt flags);
+    [[nodiscard]] u64 next_rip(size_t i) const { return rips_[i] + insns_[i].length; }
+    [[nodiscard]] unsigned mode() const { return static_cast<unsigned>(block_.mode); }
+    [[nodiscard]] FlagsAt exit_flags() const { return flags_ == Flags::host ? FlagsAt::host : FlagsAt::memory; }
+
+    static Xbyak::Reg64 t0() { return Xbyak::Reg64(scratch0); }
+    static Xbyak::Reg64 t1() { return Xbyak::Reg64(scratch1); }
+    static Xbyak::Reg64 guest_rsp() { return Xbyak::Reg64(host_of_rsp); }
+
+    Emitter& e_;
+    Surroundings& s_;
+    Block& block_;
+    std::span<const x86::Insn> insns_;
+    std::vector<DirectExit>& exits_;
+    std::vector<u64> rips_;
+    std::vector<u32> live_;
+    std::vector<Treatment> treatment_;
+    std::vector<Cold> cold_;
+    Flags flags_ = Flags::dead;
+    bool ended_ = false;
+    u64 current_rip_ = 0;
+};
+
+}  // namespace triune::hypervisor::soft::bt

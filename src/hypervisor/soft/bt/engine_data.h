@@ -1,0 +1,66 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+
+#include "base/types.h"
+#include "hypervisor/soft/mmu/tlb.h"
+
+namespace triune::hypervisor::soft::bt {
+
+/// Why translated code came back to C++.
+enum class LeaveReason : u32 {
+    link,      ///< a direct exit that is not linked yet: EngineData::exit_id
+    lookup,    ///< an indirect branch to state.rip missed the jump cache
+    signalled, ///< Signals::pending is not zero
+    declined,  ///< the instruction at state.rip is for the reference engine
+    vector,    ///< the block at state.rip needs the guest's vector state in the host's registers
+};
+
+/// The translator's own data that translated code reaches by absolute 32-bit addresses.
+struct EngineData {
+    static constexpr unsigned jump_entries = 1024;
+    static constexpr unsigned cookie_entries = 512;
+    static constexpr u64 shadow_stack_bytes = 64 << 10;
+
+    u64 host_sp;    ///< C++ stack pointer while translated code runs
+    u64 shadow_sp;  ///< host RSP of translated code: a stack of host return addresses
+    std::array<u64, mmu::tlb_modes> shadow_sp_of_mode;
+    u64 rip;        ///< guest RIP of whatever leaves translated code
+    u64 spill;
+    /// The guest's status flags when they are not in the host's: AL = OF, AH as LAHF gives it.
+    u16 flags;
+    u16 pad_;
+    LeaveReason reason;
+    u32 exit_id;
+
+    /// Indirect branch targets, per TlbMode: guest RIP and where its translation is entered.
+    struct JumpCache {
+        std::array<u64, jump_entries> rip;
+        std::array<u64, jump_entries> host;
+    };
+    std::array<JumpCache, mmu::tlb_modes> jump;
+    static constexpr unsigned jump_index(u64 rip) {
+        const u32 low = static_cast<u32>(rip);
+        return ((low >> 4) ^ low) & (jump_entries - 1);
+    }
+    /// A key that its slot's index cannot come from.
+    static constexpr u64 empty_key(unsigned slot) { return slot == 0 ? 1 : 0; }
+
+    /// "This virtual page maps to that physical page": a slot holds the id of the pair that was
+    /// last seen to hold in the current address space. Checked on entry from another page.
+    std::array<u32, cookie_entries> cookie;
+    static constexpr unsigned cookie_index(u64 rip) { return (rip >> 12) & (cookie_entries - 1); }
+
+    /// Host return addresses of guest calls in progress, per TlbMode, so that no code of one
+    /// privilege returns into translations made for another. The guard page is not accessible:
+    /// its overflow raises SIGSEGV, which empties the stack.
+    struct ShadowStack {
+        alignas(4096) std::array<u8, 4096> guard;
+        std::array<u64, shadow_stack_bytes / 8> slots;
+    };
+    std::array<ShadowStack, mmu::tlb_modes> shadow;
+};
+
+}  // namespace triune::hypervisor::soft::bt

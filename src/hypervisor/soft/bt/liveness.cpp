@@ -1,0 +1,24 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/bt/liveness.h"
+
+#include "x86/vcpu_state.h"
+
+namespace triune::hypervisor::soft::bt {
+
+std::vector<u32> live_flags(std::span<const x86::Insn> block) {
+    constexpr u32 all = x86::flag::arithmetic;
+    std::vector<u32> live(block.size() + 1, all);
+    for (size_t i = block.size(); i-- > 0;) {
+        const x86::Insn& insn = block[i];
+        if (insn.is_branch) {
+            live[i] = all;
+            continue;
+        }
+        const u32 killed = insn.flags_written & ~insn.flags_maybe_written;
+        live[i] = ((live[i + 1] & ~killed) | insn.flags_read) & all;
+    }
+    return live;
+}
+
+}  // namespace triune::hypervisor::soft::bt

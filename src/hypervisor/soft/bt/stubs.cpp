@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/bt/stubs.h"
+
+namespace triune::hypervisor::soft::bt {
+namespace {
+
+constexpr std::array<u8, 7> caller_saved = {0, 1, 2, 6, 7, 8, 9};
+
+Xbyak::Reg64 t0() { return Xbyak::Reg64(scratch0); }
+Xbyak::Reg64 t1() { return Xbyak::Reg64(scratch1); }
+
+void emit_enter(Emitter& e, Surroundings& s) {
+    using namespace Xbyak::util;
+    for (const auto& r : {rbx, rbp, r12, r13, r14, r15}) e.push(r);
+    e.sub(rsp, 8);
+    e.mov(e.qword_at(s.data.host_sp), rsp);
+    e.mov(rsp, e.qword_at(s.data.shadow_sp));
+    e.mov(t0(), rdi);
+    for (u8 g = 0; g < 16; ++g)
+        if (!lives_in_memory(g)) e.mov(host_reg(g), e.qword_at(s.vcpu.state.gpr[g]));
+    e.jmp(t0());
+}
+
+void emit_leave_common(Emitter& e, Surroundings& s) {
+    using namespace Xbyak::util;
+    for (u8 g = 0; g < 16; ++g)
+        if (!lives_in_memory(g)) e.mov(e.qword_at(s.vcpu.state.gpr[g]), host_reg(g));
+    e.mov(e.qword_at(s.data.shadow_sp), rsp);
+    e.mov(rsp, e.qword_at(s.data.host_sp));
+    e.add(rsp, 8);
+    for (const auto& r : {r15, r14, r13, r12, rbp, rbx}) e.pop(r);
+    e.ret();
+}
+
+/// In: scratch0 = guest address, scratch1 = info, return address on the shadow stack. Out: scratch0
+/// = host address. Keeps every guest register and the vector state; not the flags.
+void emit_tlb_miss(Emitter& e, Surroundings& s, void* translator, TlbMissHelper helper, CodeOffset declined) {
+    using namespace Xbyak::util;
+    for (const u8 g : caller_saved) e.mov(e.qword_at(s.vcpu.state.gpr[g]), Xbyak::Reg64(g));
+    e.mov(e.qword_at(s.data.shadow_sp), rsp);
+    e.mov(rsp, e.qword_at(s.data.host_sp));
+    e.mov(rdi, reinterpret_cast<u64>(translator));
+    e.mov(rsi, t0());
+    e.mov(edx, t1().cvt32());
+    e.mov(rax, reinterpret_cast<u64>(helper));
+    e.call(rax);
+    e.mov(t0(), rax);
+    e.mov(rsp, e.qword_at(s.data.shadow_sp));
+    for (const u8 g : caller_saved) e.mov(Xbyak::Reg64(g), e.qword_at(s.vcpu.state.gpr[g]));
+    e.test(t0(), t0());
+    const u32 failed = e.jump_forward_if(cc::e);
+    e.ret();
+    e.set_target_here(failed);
+    e.lea(rsp, ptr[rsp + 8]);
+    e.jump_to(declined);
+}
+
+}  // namespace
+
+void emit_save_flags(Emitter& e, EngineData& d) {
+    using namespace Xbyak::util;
+    e.mov(t1(), rax);
+    e.lahf();
+    e.seto(al);
+    e.mov(e.word[reinterpret_cast<const void*>(&d.flags)], ax);
+    e.mov(rax, t1());
+}
+
+void emit_restore_flags(Emitter& e, EngineData& d) {
+    using namespace Xbyak::util;
+    e.mov(t1(), rax);
+    e.movzx(eax, e.word[reinterpret_cast<const void*>(&d.flags)]);
+    e.add(al, 0x7f);  // OF: 1 + 0x7f overflows
+    e.sahf();
+    e.mov(rax, t1());
+}
+
+void emit_jump_probe(Emitter& e, EngineData::JumpCache& cache) {
+    using namespace Xbyak::util;
+    e.mov(t1().cvt32(), t0().cvt32());
+    e.shr(t1().cvt32(), 4);
+    e.xor_(t1().cvt32(), t0().cvt32());
+    e.and_(t1().cvt32(), EngineData::jump_entries - 1);
+    e.cmp(t0(), ptr[t1() * 8 + static_cast<int>(reinterpret_cast<u64>(cache.rip.data()))]);
+}
+
+Xbyak::Address jump_target(Emitter&, EngineData::JumpCache& cache) {
+    using namespace Xbyak::util;
+    return qword[t1() * 8 + static_cast<int>(reinterpret_cast<u64>(cache.host.data()))];
+}
+
+Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tlb_miss) {
+    using namespace Xbyak::util;
+    Stubs stubs;
+    e.nop(16);
+    stubs.enter = e.offset();
+    emit_enter(e, s);
+    const CodeOffset common = e.offset();
+    emit_leave_common(e, s);
+    for (u32 reason = 0; reason < stubs.leave.size(); ++reason) {
+        stubs.leave[reason] = e.offset();
+        e.mov(e.dword_at(s.data.reason), reason);
+        e.jump_to(common);
+    }
+    stubs.tlb_miss = e.offset();
+    emit_tlb_miss(e, s, translator, tlb_miss, stubs.leave[static_cast<u32>(LeaveReason::declined)]);
+    for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode) {
+        stubs.underflow[mode] = e.offset();
+        e.lea(rsp, ptr[rsp - 8]);
+        stubs.indirect[mode] = e.offset();
+        emit_jump_probe(e, s.data.jump[mode]);
+        const u32 miss = e.jump_forward_if(cc::ne);
+        e.jmp(jump_target(e, s.data.jump[mode]));
+        e.set_target_here(miss);
+        e.mov(e.qword_at(s.data.rip), t0());
+        e.jump_to(stubs.leave[static_cast<u32>(LeaveReason::lookup)]);
+    }
+    stubs.end = e.offset();
+    return stubs;
+}
+
+}  // namespace triune::hypervisor::soft::bt

@@ -1,0 +1,59 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+
+#include "hypervisor/soft/bt/block.h"
+#include "hypervisor/soft/bt/emitter.h"
+#include "hypervisor/soft/bt/engine_data.h"
+#include "hypervisor/soft/cpu/context.h"
+#include "hypervisor/soft/mmu/tlb.h"
+
+namespace triune::hypervisor::soft::bt {
+
+/// Helper that translated code calls when its inline TLB probe misses. Returns the host address, or
+/// 0 when the access is not plain RAM within one page. `info` as in TlbMissInfo.
+using TlbMissHelper = u64 (*)(void* translator, u64 gva, u32 info);
+
+struct TlbMissInfo {
+    static constexpr u32 pack(unsigned size, bool write, mmu::TlbMode mode) {
+        return size | (write ? 0x10000u : 0u) | static_cast<u32>(mode) << 20;
+    }
+    static constexpr unsigned size(u32 i) { return i & 0xffff; }
+    static constexpr bool write(u32 i) { return i & 0x10000; }
+    static constexpr mmu::TlbMode mode(u32 i) { return static_cast<mmu::TlbMode>(i >> 20); }
+};
+
+/// Fixed code at the start of the cache.
+struct Stubs {
+    CodeOffset enter = 0;  ///< void(host address): C ABI; loads guest registers and jumps
+    std::array<CodeOffset, 5> leave{};  ///< by LeaveReason; guest RIP is in EngineData::rip
+    CodeOffset tlb_miss = 0;
+    /// Indirect jump to the guest address in scratch0, flags in memory, by TlbMode.
+    std::array<CodeOffset, mmu::tlb_modes> indirect{};
+    /// Where the bottom of each shadow stack returns to.
+    std::array<CodeOffset, mmu::tlb_modes> underflow{};
+    CodeOffset end = 0;
+};
+
+/// What emitted code refers to.
+struct Surroundings {
+    cpu::VcpuContext& vcpu;
+    mmu::Tlb& tlb;
+    EngineData& data;
+    Stubs stubs;
+};
+
+Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tlb_miss);
+
+/// Saves the host's status flags to EngineData::flags. Uses scratch1.
+void emit_save_flags(Emitter& e, EngineData& d);
+/// The reverse. Uses scratch1.
+void emit_restore_flags(Emitter& e, EngineData& d);
+/// Looks the guest address in scratch0 up in the jump cache: index in scratch1, "not equal" on a miss.
+void emit_jump_probe(Emitter& e, EngineData::JumpCache& cache);
+/// Where the hit's host address is, after emit_jump_probe.
+Xbyak::Address jump_target(Emitter& e, EngineData::JumpCache& cache);
+
+}  // namespace triune::hypervisor::soft::bt

@@ -1,0 +1,235 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/mman.h>
+
+#include "hypervisor/soft/bt/bt.h"
+#include "hypervisor/soft/bt/cache.h"
+#include "hypervisor/soft/bt/compiler.h"
+#include "hypervisor/soft/bt/host_unsafe.h"
+#include "hypervisor/soft/bt/perf_map.h"
+#include "hypervisor/soft/bt/tlb_miss.h"
+
+namespace triune::hypervisor::soft::bt {
+
+using cpu::EngineExit;
+using observe::Counter;
+using x86::VcpuState;
+
+struct Translator::Impl final : FaultClient {
+    Impl(system::System& system, mmu::VcpuArena& vcpu_arena, const Options& o)
+        : mmu(system.mmu()), vcpu(system.vcpu()), arena(vcpu_arena), options(o),
+          data(*reinterpret_cast<EngineData*>(vcpu_arena.engine_data())),
+          emitter(vcpu_arena.writable(vcpu_arena.code()), vcpu_arena.code_bytes()),
+          surroundings{vcpu, vcpu_arena.tlb(), data, {}}, cache(surroundings, emitter, mmu, vcpu_arena) {
+        static_assert(sizeof(EngineData) <= mmu::VcpuArena::engine_data_bytes);
+        for (auto& shadow : data.shadow) mprotect(shadow.guard.data(), shadow.guard.size(), PROT_NONE);
+        surroundings.stubs = emit_stubs(emitter, surroundings, this, [](void* self, u64 gva, u32 info) {
+            return handle_tlb_miss(static_cast<Impl*>(self)->mmu, gva, info);
+        });
+        cache.flush();
+        if (options.perf_map) perf_map.open();
+    }
+    ~Impl() override { detach_from_thread(this); }
+
+    EngineExit run();
+    u64 host_fault(u64 pc, u64& rsp, u64 eflags, u64 address) override;
+
+    [[nodiscard]] bool can_run() const;
+    Block* translate(u64 rip, const mmu::Mmu::CodePage& page);
+    Block* look_up();
+    LeaveReason enter(const Block& block);
+    bool load_vector(const Block& block);
+    EngineExit finish(EngineExit exit);
+
+    mmu::Mmu& mmu;
+    cpu::VcpuContext& vcpu;
+    mmu::VcpuArena& arena;
+    Options options;
+    EngineData& data;
+    Emitter emitter;
+    Surroundings surroundings;
+    BlockCache cache;
+    PerfMap perf_map;
+    u64 seen_generation = 0;
+    u32 flush_count = 0;
+    std::vector<x86::Insn> insns;
+};
+
+namespace {
+
+/// LAHF's image in the upper byte, OF in the lower: how EngineData::flags holds them.
+u16 pack_flags(u64 rflags) {
+    return static_cast<u16>((rflags & 0xff) << 8 | ((rflags >> 11) & 1));
+}
+
+u64 unpack_flags(u64 rflags, u16 packed) {
+    rflags &= ~x86::flag::arithmetic;
+    rflags |= (packed >> 8) & x86::flag::arithmetic;
+    if (packed & 1) rflags |= x86::flag::of;
+    return rflags;
+}
+
+}  // namespace
+
+/// 64-bit code at CPL 0 or 3 without single-stepping, breakpoints, alignment checks or an
+/// interrupt shadow; the reference engine takes the rest.
+bool Translator::Impl::can_run() const {
+    const VcpuState& s = vcpu.state;
+    if (!s.code64() || s.interrupt_shadow) return false;
+    const unsigned cpl = s.cpl();
+    if (cpl == 1 || cpl == 2) return false;
+    if (s.rflags & (x86::flag::tf | x86::flag::rf)) return false;
+    if (s.dr[7] & 0xff) return false;
+    return !(cpl == 3 && (s.rflags & x86::flag::ac) && (s.cr0 & x86::cr0::am));
+}
+
+Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
+    if (cache.full()) {
+        cache.flush();
+        ++flush_count;
+    }
+    mmu.mark_code(page.gpa);
+    Block& block = cache.create(rip, page);
+    const unsigned offset = static_cast<unsigned>(rip & page_mask);
+    const std::span<const u8> bytes(page.host + offset, page_size - offset);
+    insns.clear();
+    bool declined_after = false;
+    for (size_t at = 0; insns.size() < options.max_instructions && at < bytes.size();) {
+        // A copy: the guest may change the bytes while they are decoded.
+        std::array<u8, 15> copy{};
+        const size_t n = std::min<size_t>(copy.size(), bytes.size() - at);
+        std::copy_n(bytes.data() + at, n, copy.begin());
+        x86::Insn insn;
+        if (x86::decode(std::span(copy.data(), n), x86::CodeSize::bits64, insn) != x86::DecodeStatus::ok) {
+            declined_after = true;
+            break;
+        }
+        const Treatment treatment = classify(insn);
+        if (treatment == Treatment::decline) {
+            declined_after = true;
+            break;
+        }
+        insns.push_back(insn);
+        at += insn.length;
+        if (insn.is_branch && treatment != Treatment::conditional) break;
+    }
+    if (insns.empty()) {
+        block.declines_first = true;
+    } else {
+        BlockCompiler(emitter, surroundings, block, insns, cache.exits()).compile(declined_after);
+        vcpu.counters.add(Counter::blocks_translated);
+        vcpu.counters.add(Counter::guest_instructions_translated, block.guest_instructions);
+        vcpu.counters.add(Counter::code_bytes, block.end - block.begin);
+        perf_map.add(arena.code() + block.begin, block.end - block.begin, block.rip);
+    }
+    cache.add(block);
+    return &block;
+}
+
+/// The block at state.rip, or null when the reference engine must take the next step.
+Block* Translator::Impl::look_up() {
+    const auto page = mmu.code_page(vcpu.state.rip);
+    if (!page || !page->host || !mmu.canonical(vcpu.state.rip)) return nullptr;
+    mmu::Mmu::CodePage at = *page;
+    at.mode = mmu.mode_for(vcpu.state.cpl() == 3 ? mmu::Privilege::user : mmu::Privilege::supervisor);
+    Block* block = cache.find(vcpu.state.rip, at);
+    if (!block) block = translate(vcpu.state.rip, at);
+    if (block->declines_first) return nullptr;
+    cache.remember(*block);
+    return block;
+}
+
+LeaveReason Translator::Impl::enter(const Block& block) {
+    const unsigned mode = static_cast<unsigned>(block.mode);
+    data.shadow_sp = data.shadow_sp_of_mode[mode];
+    vcpu.counters.add(Counter::engine_entries);
+    using Enter = void (*)(const u8*);
+    reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter)(arena.code() + block.entry_memory);
+    data.shadow_sp_of_mode[mode] = data.shadow_sp;
+    return data.reason;
+}
+
+/// False when the guest may not use vector state now, or not as much as the block does.
+bool Translator::Impl::load_vector(const Block&) {
+    const VcpuState& s = vcpu.state;
+    if (vcpu.vector_state_live == 1) return false;  // AVX code where only SSE is enabled
+    if (s.cr0 & (x86::cr0::ts | x86::cr0::em) || !(s.cr4 & x86::cr4::osfxsr)) return false;
+    const bool avx = (s.cr4 & x86::cr4::osxsave) && (s.xcr0 & 6) == 6;
+    load_vector_state(s.xsave.data(), avx);
+    vcpu.vector_state_live = avx ? 2 : 1;
+    return true;
+}
+
+EngineExit Translator::Impl::finish(EngineExit exit) {
+    vcpu.state.rflags = unpack_flags(vcpu.state.rflags, data.flags);
+    if (vcpu.vector_state_live) {
+        save_vector_state(vcpu.state.xsave.data(), vcpu.vector_state_live == 2);
+        vcpu.vector_state_live = 0;
+    }
+    return exit;
+}
+
+EngineExit Translator::Impl::run() {
+    attach_to_thread(this);
+    data.flags = pack_flags(vcpu.state.rflags);
+    for (;;) {
+        if (mmu.generation() != seen_generation) {
+            seen_generation = mmu.generation();
+            cache.apply(mmu.take_flushes());
+        }
+        if (vcpu.signals.any()) return finish(EngineExit::signalled);
+        if (!can_run()) return finish(EngineExit::declined);
+        Block* block = look_up();
+        if (!block) return finish(EngineExit::declined);
+        for (LeaveReason reason = enter(*block);;) {
+            if (reason == LeaveReason::link) {
+                const u32 exit_id = data.exit_id;
+                const u32 flushes = flush_count;
+                vcpu.state.rip = cache.exits()[exit_id].target;
+                block = look_up();
+                if (!block) return finish(EngineExit::declined);
+                if (options.chain && flushes == flush_count) cache.link(exit_id, *block);
+                reason = enter(*block);
+                continue;
+            }
+            vcpu.state.rip = data.rip;
+            if (reason == LeaveReason::declined) {
+                vcpu.counters.add(Counter::declined);
+                return finish(EngineExit::declined);
+            }
+            if (reason == LeaveReason::vector && !load_vector(*block)) return finish(EngineExit::declined);
+            if (reason == LeaveReason::lookup) vcpu.counters.add(Counter::indirect_misses);
+            break;
+        }
+    }
+}
+
+// Called in signal context: reads the block tables only.
+u64 Translator::Impl::host_fault(u64 pc, u64& rsp, u64 eflags, u64 address) {
+    const u64 code = reinterpret_cast<u64>(arena.code());
+    if (pc < code || pc >= code + arena.code_bytes()) return 0;
+    for (auto& shadow : data.shadow) {
+        const u64 guard = reinterpret_cast<u64>(shadow.guard.data());
+        if (address < guard || address >= guard + shadow.guard.size()) continue;
+        rsp = reinterpret_cast<u64>(&shadow.slots.back());  // forget the calls in progress
+        return pc;
+    }
+    const Block* block = cache.at(static_cast<CodeOffset>(pc - code));
+    if (!block) return 0;
+    const u32 offset = static_cast<u32>(pc - code) - block->begin;
+    const HostMapEntry* entry = nullptr;
+    for (const HostMapEntry& m : block->map)
+        if (m.host <= offset) entry = &m;
+    if (!entry) return 0;
+    data.rip = block->rip + entry->guest;
+    if (entry->flags == FlagsAt::host && entry->flags_valid) data.flags = pack_flags(eflags);
+    return code + surroundings.stubs.leave[static_cast<u32>(LeaveReason::declined)];
+}
+
+Translator::Translator(system::System& system, mmu::VcpuArena& arena, const Options& options)
+    : impl_(std::make_unique<Impl>(system, arena, options)) {}
+Translator::~Translator() = default;
+EngineExit Translator::run() { return impl_->run(); }
+void Translator::invalidate(Gpa gpa, u64 size) { impl_->cache.invalidate(gpa, size); }
+
+}  // namespace triune::hypervisor::soft::bt
