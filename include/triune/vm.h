@@ -85,8 +85,6 @@ public:
     virtual void stop() = 0;
     /// Counters, summed over vCPUs. After run() has returned.
     [[nodiscard]] virtual std::vector<StatLine> stats() const = 0;
-    /// What a person should know before run(), a line each: the name of the serial line's pty.
-    [[nodiscard]] virtual std::vector<std::string> notices() const { return {}; }
 };
 
 /// Checks the definition and allocates everything; nothing runs yet.

@@ -133,7 +133,6 @@ ExitStatus RunCommand::run() {
     int signal = 0;
     {
         StopOnSignal stopper(**vm);
-        for (const std::string& line : (*vm)->notices()) complain(line);
         outcome = (*vm)->run();
         signal = stopper.signal();
     }

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "backend/block_backend.h"
+#include "backend/char_backend.h"
 #include "backend/net_backend.h"
-#include "backend/serial_backend.h"
 #include "base/event_loop.h"
 #include "triune/vm.h"
 
@@ -19,8 +19,7 @@ namespace triune::machine {
 struct Backends {
     std::vector<std::unique_ptr<backend::BlockBackend>> disks;
     std::unique_ptr<backend::NetBackend> net;        ///< null: no network card
-    std::unique_ptr<backend::SerialBackend> serial;  ///< null: the line leads nowhere
-    std::vector<std::string> notices;
+    std::unique_ptr<backend::CharBackend> serial;
 };
 
 /// Opens what `definition` names. `quit` is called, on any thread, when the user asks to end the VM

@@ -18,6 +18,18 @@ std::vector<backend::PortForward> to_backend(const NetConfig& net) {
     return forwards;
 }
 
+Result<std::unique_ptr<backend::CharBackend>> make_serial(const SerialConfig& serial, base::EventLoop& loop,
+                                                          std::function<void()> quit) {
+    switch (serial.kind) {
+        case SerialConfig::Kind::stdio: return backend::make_stdio_char(loop, std::move(quit));
+        case SerialConfig::Kind::file: return backend::make_file_char(serial.path);
+        case SerialConfig::Kind::unix_socket: return backend::make_unix_char(loop, serial.path);
+        case SerialConfig::Kind::pty: return backend::make_pty_char(loop);
+        case SerialConfig::Kind::none: break;
+    }
+    return backend::make_null_char();
+}
+
 }  // namespace
 
 std::expected<Backends, VmError> make_backends(const VmDefinition& definition, base::EventLoop& loop,
@@ -33,8 +45,9 @@ std::expected<Backends, VmError> make_backends(const VmDefinition& definition, b
         if (!net) return unusable(net.error());
         all.net = std::move(*net);
     }
-    if (auto serial = make_serial(definition.serial, loop, std::move(quit), all); !serial)
-        return std::unexpected(serial.error());
+    auto serial = make_serial(definition.serial, loop, std::move(quit));
+    if (!serial) return unusable(serial.error());
+    all.serial = std::move(*serial);
     return all;
 }
 

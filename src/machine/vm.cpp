@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
-#include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <thread>
 
@@ -59,7 +59,6 @@ public:
     VmOutcome run() override;
     void stop() override;
     std::vector<StatLine> stats() const override;
-    std::vector<std::string> notices() const override { return backends_.notices; }
 
 private:
     std::expected<void, VmError> new_board();
