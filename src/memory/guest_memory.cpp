@@ -16,7 +16,9 @@ constexpr u8 mixed_page_threshold = 8;
 constexpr u64 physical_limit = u64{1} << 52;
 
 /// `size`, cut so that [gpa, gpa+size) does not wrap around.
-constexpr u64 clipped(Gpa gpa, u64 size) { return gpa == 0 ? size : std::min(size, -gpa); }
+constexpr u64 clipped(Gpa gpa, u64 size) {
+    return gpa == 0 ? size : std::min(size, -gpa);
+}
 
 /// Calls f(host, bytes) for each piece of [gpa, gpa+size). False, possibly halfway, at a byte that no
 /// slot (no writable slot, for writes) has.
@@ -64,16 +66,20 @@ GuestMemory::~GuestMemory() {
 
 Result<void> GuestMemory::add_slot(Gpa gpa, u64 size, u64 offset, bool readonly) {
     if (size == 0 || (gpa | size | offset) & page_mask)
-        return fail(fmt::format("guest memory slot {:#x}+{:#x} at offset {:#x}: not whole pages", gpa, size, offset));
+        return fail(
+            fmt::format("guest memory slot {:#x}+{:#x} at offset {:#x}: not whole pages", gpa, size, offset));
     if (gpa >= physical_limit || size > physical_limit - gpa)
         return fail(fmt::format("guest memory slot {:#x}+{:#x}: beyond 52 physical address bits", gpa, size));
     if (offset > bytes_ || size > bytes_ - offset)
-        return fail(fmt::format("guest memory slot {:#x}+{:#x}: offset {:#x} lies beyond the memfd's {:#x} bytes",
-                                gpa, size, offset, bytes_));
+        return fail(
+            fmt::format("guest memory slot {:#x}+{:#x}: offset {:#x} lies beyond the memfd's {:#x} bytes",
+                        gpa, size, offset, bytes_));
     for (const Slot& s : slots_)
         if (gpa < s.gpa + s.size && s.gpa < gpa + size)
-            return fail(fmt::format("guest memory slot {:#x}+{:#x} overlaps the slot {:#x}+{:#x}", gpa, size, s.gpa, s.size));
-    slots_.push_back({.gpa = gpa, .size = size, .offset = offset, .host = base_ + offset, .readonly = readonly});
+            return fail(fmt::format("guest memory slot {:#x}+{:#x} overlaps the slot {:#x}+{:#x}", gpa, size,
+                                    s.gpa, s.size));
+    slots_.push_back(
+        {.gpa = gpa, .size = size, .offset = offset, .host = base_ + offset, .readonly = readonly});
     return {};
 }
 

@@ -125,10 +125,8 @@ private:
             u32 type, level, ways, sets;
             bool shared;
         };
-        constexpr std::array<Cache, 4> all{{{1, 1, 8, 64, false},
-                                            {2, 1, 8, 64, false},
-                                            {3, 2, 8, 1024, false},
-                                            {3, 3, 16, 16384, true}}};
+        constexpr std::array<Cache, 4> all{
+            {{1, 1, 8, 64, false}, {2, 1, 8, 64, false}, {3, 2, 8, 1024, false}, {3, 3, 16, 16384, true}}};
         const u32 ids = std::min(1u << id_bits_, 4096u);
         const u32 cores = function == 4 ? std::min(ids, 64u) - 1 : 0;
         for (u32 i = 0; i < all.size(); ++i) {

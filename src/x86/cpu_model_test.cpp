@@ -80,8 +80,9 @@ TEST(CpuModel, NoBitOutsideTheTable) {
         CpuidResult allowed;
         for (const Feature& f : cpu_features) {
             if (f.leaf != leaf) continue;
-            (f.reg == CpuidRegister::ebx ? allowed.ebx : f.reg == CpuidRegister::ecx ? allowed.ecx : allowed.edx) |=
-                1u << f.bit;
+            (f.reg == CpuidRegister::ebx   ? allowed.ebx
+             : f.reg == CpuidRegister::ecx ? allowed.ecx
+                                           : allowed.edx) |= 1u << f.bit;
         }
         const CpuidResult r = m.lookup(leaf, 0);
         EXPECT_EQ(r.ecx & ~allowed.ecx & ~(leaf == 0x80000001 ? extra.ecx : 0), 0u) << std::hex << leaf;
@@ -103,7 +104,8 @@ TEST(CpuModel, LevelsDifferByAvx) {
     EXPECT_TRUE(v3->has("abm"));
     EXPECT_FALSE(v3->has("sha_ni"));
     EXPECT_EQ(v3->xcr0_mask, 7u);
-    for (const char* always : {"lm", "nx", "syscall", "x2apic", "tsc_deadline", "pcid", "smep", "hypervisor"}) {
+    for (const char* always :
+         {"lm", "nx", "syscall", "x2apic", "tsc_deadline", "pcid", "smep", "hypervisor"}) {
         EXPECT_TRUE(v2->has(always)) << always;
         EXPECT_TRUE(v3->has(always)) << always;
     }
@@ -272,11 +274,13 @@ TEST(CpuModel, PhysicalBits) {
 }
 
 TEST(TscRatio, ExactWhereItCanBe) {
-    for (u64 hz : {1'000'000'000ull, 2'400'000'000ull, 2'445'000'000ull, 3'700'000'000ull, 2'999'000'000ull}) {
+    for (u64 hz :
+         {1'000'000'000ull, 2'400'000'000ull, 2'445'000'000ull, 3'700'000'000ull, 2'999'000'000ull}) {
         const TscRatio r = tsc_ratio(hz);
         EXPECT_EQ(u64{1'000'000'000} * r.numerator / r.denominator, hz);
     }
-    for (u64 hz : {2'445'425'123ull, 2'999'500'000ull, 3'999'600'000ull, 1'992'001'337ull, 4'299'999'999ull, 333'333'333ull}) {
+    for (u64 hz : {2'445'425'123ull, 2'999'500'000ull, 3'999'600'000ull, 1'992'001'337ull, 4'299'999'999ull,
+                   333'333'333ull}) {
         const TscRatio r = tsc_ratio(hz);
         EXPECT_LE(u64{1'000'000} * r.numerator, 0xffffffffu) << "32-bit kHz arithmetic";
         const double got = 1e9 * r.numerator / r.denominator;

@@ -40,7 +40,8 @@ Sample sample() {
         const u64 after = __builtin_ia32_rdtsc();
         if (after - before >= best_gap) continue;
         best_gap = after - before;
-        best = {before + (after - before) / 2, static_cast<u64>(t.tv_sec) * 1'000'000'000 + static_cast<u64>(t.tv_nsec)};
+        best = {before + (after - before) / 2,
+                static_cast<u64>(t.tv_sec) * 1'000'000'000 + static_cast<u64>(t.tv_nsec)};
     }
     return best;
 }
@@ -50,7 +51,8 @@ u64 measured() {
     const timespec wait{0, 20'000'000};
     nanosleep(&wait, nullptr);
     const Sample b = sample();
-    return static_cast<u64>(std::llround(static_cast<double>(b.tsc - a.tsc) * 1e9 / static_cast<double>(b.ns - a.ns)));
+    return static_cast<u64>(
+        std::llround(static_cast<double>(b.tsc - a.tsc) * 1e9 / static_cast<double>(b.ns - a.ns)));
 }
 
 /// What the kernel says that is within 50 ppm of `measured`, else 0: the TSC driver's file where there

@@ -36,10 +36,14 @@ bool host_has(const Feature& f) {
 bool can_offer(const Feature& f, const CpuIdentity& id) {
     switch (f.offer) {
         // AVX also needs the host's kernel; __builtin_cpu_supports() asks for both.
-        case Offer::native: return host_has(f) && (f.name != "avx" || __builtin_cpu_supports("avx"));
-        case Offer::emulated: return true;
-        case Offer::intel: return id.intel();
-        case Offer::amd: return !id.intel();
+        case Offer::native:
+            return host_has(f) && (f.name != "avx" || __builtin_cpu_supports("avx"));
+        case Offer::emulated:
+            return true;
+        case Offer::intel:
+            return id.intel();
+        case Offer::amd:
+            return !id.intel();
     }
     return false;
 }
@@ -86,11 +90,13 @@ Result<void> apply(std::string_view item, const CpuIdentity& id, std::vector<boo
                                 fmt::join(cpu_feature_names(), " ")));
     const bool on = item[0] == '+';
     if (on && !can_offer(cpu_features[i], id))
-        return fail(fmt::format("CPU feature \"{}\" cannot be offered: this host's processor does not have it",
-                                cpu_features[i].name));
+        return fail(
+            fmt::format("CPU feature \"{}\" cannot be offered: this host's processor does not have it",
+                        cpu_features[i].name));
     if (!on && cpu_features[i].level == Level::v1)
-        return fail(fmt::format("CPU feature \"{}\" is part of every x86-64 processor and cannot be taken away",
-                                cpu_features[i].name));
+        return fail(
+            fmt::format("CPU feature \"{}\" is part of every x86-64 processor and cannot be taken away",
+                        cpu_features[i].name));
     enabled[i] = asked[i] = on;
     return {};
 }
@@ -103,8 +109,8 @@ Result<void> settle_dependencies(std::vector<bool>& enabled, const std::vector<b
             const size_t by = feature_index(d.by);
             if (!enabled[by] || enabled[feature_index(d.needed)]) continue;
             if (asked[by])
-                return fail(fmt::format("CPU feature \"{}\" needs \"{}\", which is off: add +{}", d.by, d.needed,
-                                        d.needed));
+                return fail(fmt::format("CPU feature \"{}\" needs \"{}\", which is off: add +{}", d.by,
+                                        d.needed, d.needed));
             enabled[by] = false;
             changed = true;
         }
@@ -121,8 +127,9 @@ Result<std::vector<bool>> base_features(const NamedModel& model, const CpuIdenti
         const bool wanted = required || f.level == Level::any || model.level == Level::host;
         const bool possible = can_offer(f, id);
         if (required && !possible)
-            return fail(fmt::format("CPU model {} needs \"{}\", which this host's processor does not have: use host",
-                                    model.name, f.name));
+            return fail(
+                fmt::format("CPU model {} needs \"{}\", which this host's processor does not have: use host",
+                            model.name, f.name));
         enabled[i] = wanted && possible;
     }
     return enabled;
