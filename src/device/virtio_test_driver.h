@@ -166,6 +166,11 @@ public:
         }
     }
 
+    /// A function outlives its bus.
+    ~TestDriver() { m_.pci.reset(); }
+    TestDriver(const TestDriver&) = delete;
+    TestDriver& operator=(const TestDriver&) = delete;
+
     u32 config_read(unsigned offset, unsigned size) {
         m_.ports.write(0xcf8, 0x8000'0000 | slot_ << 11 | (offset & ~3U), 4);
         return static_cast<u32>(m_.ports.read(0xcfc + (offset & 3), size));

@@ -35,6 +35,11 @@ public:
         enabled_ = false;
         changed_.wait(lock, [this] { return !busy_; });
     }
+    /// For long runs of `body`: false when somebody waits in disable() or for the end.
+    [[nodiscard]] bool go_on() {
+        const std::lock_guard lock(mutex_);
+        return enabled_ && !quit_;
+    }
     void kick() {
         {
             const std::lock_guard lock(mutex_);
