@@ -50,6 +50,7 @@ struct Block {
     bool alive = true;
     bool checked = false;       ///< entries from other pages verify the mapping (cookie)
     bool declines_first = false;  ///< holds no code: its first instruction is declined
+    bool uses_avx = false;      ///< needs YMM state
     u16 guest_bytes = 0;
     u16 guest_instructions = 0;
     u32 cookie = 0;

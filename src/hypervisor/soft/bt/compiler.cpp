@@ -21,6 +21,7 @@ void BlockCompiler::compile(bool declined_after) {
     }
     block_.guest_bytes = static_cast<u16>(rip - block_.rip);
     block_.guest_instructions = static_cast<u16>(insns_.size());
+    block_.uses_avx = avx;
     block_.need = flags_need();
     if (vector && block_.need == FlagsNeed::host) block_.need = FlagsNeed::memory;
 

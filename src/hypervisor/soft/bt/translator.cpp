@@ -38,7 +38,8 @@ struct Translator::Impl final : FaultClient {
     Block* translate(u64 rip, const mmu::Mmu::CodePage& page);
     Block* look_up();
     LeaveReason enter(const Block& block);
-    bool load_vector(const Block& block);
+    bool load_vector(bool avx_needed);
+    void save_vector();
     EngineExit finish(EngineExit exit);
 
     mmu::Mmu& mmu;
@@ -146,15 +147,16 @@ LeaveReason Translator::Impl::enter(const Block& block) {
     using Enter = void (*)(const u8*);
     reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter)(arena.code() + block.entry_memory);
     data.shadow_sp_of_mode[mode] = data.shadow_sp;
+    save_vector();
     return data.reason;
 }
 
 /// False when the guest may not use vector state now, or not as much as the block does.
-bool Translator::Impl::load_vector(const Block&) {
+bool Translator::Impl::load_vector(bool avx_needed) {
     const VcpuState& s = vcpu.state;
-    if (vcpu.vector_state_live == 1) return false;  // AVX code where only SSE is enabled
     if (s.cr0 & (x86::cr0::ts | x86::cr0::em) || !(s.cr4 & x86::cr4::osfxsr)) return false;
     const bool avx = (s.cr4 & x86::cr4::osxsave) && (s.xcr0 & 6) == 6;
+    if (avx_needed && !avx) return false;
     load_vector_state(s.xsave.data(), avx);
     vcpu.vector_state_live = avx ? 2 : 1;
     return true;
@@ -162,11 +164,14 @@ bool Translator::Impl::load_vector(const Block&) {
 
 EngineExit Translator::Impl::finish(EngineExit exit) {
     vcpu.state.rflags = unpack_flags(vcpu.state.rflags, data.flags);
-    if (vcpu.vector_state_live) {
-        save_vector_state(vcpu.state.xsave.data(), vcpu.vector_state_live == 2);
-        vcpu.vector_state_live = 0;
-    }
     return exit;
+}
+
+/// C++ code may use vector registers as it likes: to be called before any of it runs.
+void Translator::Impl::save_vector() {
+    if (!vcpu.vector_state_live) return;
+    save_vector_state(vcpu.state.xsave.data(), vcpu.vector_state_live == 2);
+    vcpu.vector_state_live = 0;
 }
 
 EngineExit Translator::Impl::run() {
@@ -197,7 +202,13 @@ EngineExit Translator::Impl::run() {
                 vcpu.counters.add(Counter::declined);
                 return finish(EngineExit::declined);
             }
-            if (reason == LeaveReason::vector && !load_vector(*block)) return finish(EngineExit::declined);
+            if (reason == LeaveReason::vector) {
+                // Translation clobbers vector registers: look the block up first.
+                block = look_up();
+                if (!block || !load_vector(block->uses_avx)) return finish(EngineExit::declined);
+                reason = enter(*block);
+                continue;
+            }
             if (reason == LeaveReason::lookup) vcpu.counters.add(Counter::indirect_misses);
             break;
         }

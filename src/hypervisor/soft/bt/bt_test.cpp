@@ -1,0 +1,330 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/bt/test_guest.h"
+
+namespace triune::hypervisor::soft::bt {
+namespace {
+
+using namespace Xbyak::util;
+using x86::Gpr;
+constexpr Gpa data = TestGuest::data;
+
+struct Asm : Xbyak::CodeGenerator {
+    Asm() : CodeGenerator(4096) {}
+};
+
+/// Every behaviour holds with whole blocks, with single instructions, and without chaining.
+class Bt : public testing::TestWithParam<Options> {
+protected:
+    TestGuest guest{GetParam()};
+    Asm a;
+    u64& reg(unsigned g) { return guest.state().gpr[g]; }
+    bool run() {
+        a.hlt();
+        guest.load(TestGuest::code, a);
+        return guest.run();
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Settings, Bt,
+                         testing::Values(Options{}, Options{true, 1, false}, Options{false, 64, false}));
+
+TEST_P(Bt, RegistersThatLiveInMemory) {
+    a.mov(r10, 5);
+    a.mov(r11, 7);
+    a.mov(r15, r10);
+    a.imul(r15, r11);
+    a.lea(rax, ptr[r10 + r11 * 4 + 3]);
+    a.add(r10b, r11b);
+    a.xchg(r10, rcx);
+    a.mov(r11d, 0xffffffff);
+    a.shl(r11, 4);
+    a.cmovz(r15d, eax);
+    a.andn(rdx, r15, r11);
+    ASSERT_TRUE(run());
+    EXPECT_EQ(reg(15), 35u);
+    EXPECT_EQ(reg(0), 36u);
+    EXPECT_EQ(reg(1), 12u);
+    EXPECT_EQ(reg(11), 0xffffffff0u);
+    EXPECT_EQ(reg(2), 0xffffffff0u & ~u64{35});
+}
+
+TEST_P(Bt, MemoryOperands) {
+    guest.at<u64>(data) = 0x1122334455667788;
+    a.mov(rbx, data);
+    a.mov(r10, rbx);
+    a.mov(ecx, 8);
+    a.mov(rax, ptr[rbx]);
+    a.mov(ptr[r10 + rcx * 2], rax);
+    a.add(dword[rbx + 16], 1);
+    a.movzx(r15d, word[r10 + 2]);
+    a.mov(ah, byte[rbx]);
+    a.mov(byte[rbx + 32], ah);
+    a.lock();
+    a.xadd(ptr[rbx + 16], r15);
+    a.mov(r11, 0x99);
+    a.cmpxchg(ptr[rbx], r11);
+    a.mov(rsi, ptr[rbx]);
+    ASSERT_TRUE(run());
+    EXPECT_EQ(guest.at<u64>(data + 16), 0x1122334455667789u + 0x5566);
+    EXPECT_EQ(reg(15), 0x1122334455667789u);
+    EXPECT_EQ(guest.at<u8>(data + 32), 0x88);
+    EXPECT_EQ(reg(6), 0x1122334455667788u);
+    EXPECT_EQ(reg(0), 0x1122334455667788u);
+}
+
+TEST_P(Bt, FlagsSurviveMemoryAccesses) {
+    guest.at<u64>(data) = ~u64{0};
+    guest.at<u64>(data + 8) = ~u64{0};
+    a.mov(rbx, data);
+    a.mov(eax, 1);
+    a.xor_(ecx, ecx);
+    a.add(ptr[rbx], rax);      // carry out
+    a.mov(rdx, ptr[rbx + 8]);  // a probe between
+    a.adc(ptr[rbx + 8], rcx);  // carry in and out
+    a.mov(rsi, ptr[rbx]);
+    a.setc(dil);
+    a.cmp(esi, 5);
+    a.push(rsi);
+    a.pop(r8);
+    a.setl(r9b);
+    ASSERT_TRUE(run());
+    EXPECT_EQ(guest.at<u64>(data + 8), 0u);
+    EXPECT_EQ(reg(7) & 0xff, 1u);
+    EXPECT_EQ(reg(9) & 0xff, 1u);
+}
+
+TEST_P(Bt, OverflowFlagSurvives) {
+    a.mov(rbx, data);
+    a.mov(eax, 0x7fffffff);
+    a.inc(eax);
+    a.mov(ptr[rbx], rax);
+    a.seto(cl);
+    a.sets(dl);
+    a.mov(eax, 1);
+    a.sub(eax, 2);
+    a.mov(ptr[rbx], rax);
+    a.seto(sil);
+    a.setc(dil);
+    ASSERT_TRUE(run());
+    EXPECT_EQ(reg(1) & 0xff, 1u);
+    EXPECT_EQ(reg(2) & 0xff, 1u);
+    EXPECT_EQ(reg(6) & 0xff, 0u);
+    EXPECT_EQ(reg(7) & 0xff, 1u);
+}
+
+TEST_P(Bt, LoopsAndBranches) {
+    Xbyak::Label top, done, again, none;
+    a.xor_(eax, eax);
+    a.mov(ecx, 1000);
+    a.L(top);
+    a.add(rax, rcx);
+    a.dec(ecx);
+    a.jnz(top);
+    a.mov(ecx, 10);
+    a.L(again);
+    a.inc(rax);
+    a.loop(again);
+    a.jrcxz(none);
+    a.mov(eax, 0);
+    a.L(none);
+    a.cmp(rax, 500510);
+    a.je(done);
+    a.mov(eax, 1);
+    a.L(done);
+    ASSERT_TRUE(run());
+    EXPECT_EQ(reg(0), 500510u);
+}
+
+TEST_P(Bt, CallsAndReturns) {
+    Xbyak::Label fib, small, end;
+    a.mov(edi, 15);
+    a.call(fib);
+    a.jmp(end, Xbyak::CodeGenerator::T_NEAR);
+    a.L(fib);
+    a.cmp(edi, 2);
+    a.jb(small);
+    a.push(rbx);
+    a.push(rdi);
+    a.dec(edi);
+    a.call(fib);
+    a.mov(rbx, rax);
+    a.pop(rdi);
+    a.sub(edi, 2);
+    a.call(fib);
+    a.add(rax, rbx);
+    a.pop(rbx);
+    a.ret();
+    a.L(small);
+    a.mov(eax, edi);
+    a.ret();
+    a.L(end);
+    ASSERT_TRUE(run());
+    EXPECT_EQ(reg(0), 610u);
+    EXPECT_EQ(reg(4), TestGuest::stack_top);
+}
+
+TEST_P(Bt, UnbalancedCallsOverflowTheShadowStack) {
+    Xbyak::Label top, next;
+    a.mov(ecx, 100000);
+    a.L(top);
+    a.call(next);
+    a.L(next);
+    a.pop(rax);
+    a.dec(ecx);
+    a.jnz(top);
+    a.mov(rdx, 1);
+    ASSERT_TRUE(run());
+    EXPECT_EQ(reg(2), 1u);
+    EXPECT_EQ(reg(4), TestGuest::stack_top);
+}
+
+TEST_P(Bt, ReturnsWithoutCallsAndIndirectJumps) {
+    Xbyak::Label top, target, out, f;
+    a.mov(ecx, 2000);
+    a.lea(rbx, ptr[rip + target]);
+    a.L(top);
+    a.push(rbx);
+    a.ret();
+    a.L(target);
+    a.lea(r10, ptr[rip + f]);
+    a.call(r10);
+    a.dec(ecx);
+    a.jz(out);
+    a.lea(r15, ptr[rip + top]);
+    a.mov(ptr[rsp - 64], r15);
+    a.jmp(ptr[rsp - 64]);
+    a.L(f);
+    a.inc(rsi);
+    a.ret();
+    a.L(out);
+    reg(6) = 0;
+    ASSERT_TRUE(run());
+    EXPECT_EQ(reg(6), 2000u);
+}
+
+TEST_P(Bt, BitStrings) {
+    a.mov(rbx, data + 0x100);
+    a.mov(rax, static_cast<u64>(-70));
+    a.lock();
+    a.bts(ptr[rbx], rax);
+    a.mov(r11d, 100);
+    a.bts(dword[rbx], r11d);
+    a.bt(ptr[rbx], r11);
+    a.setc(cl);
+    a.btr(ptr[rbx], rax);
+    a.setc(dl);
+    ASSERT_TRUE(run());
+    EXPECT_EQ(guest.at<u64>(data + 0x100 - 16), 0u);
+    EXPECT_EQ(guest.at<u64>(data + 0x108), u64{1} << 36);
+    EXPECT_EQ(reg(1) & 0xff, 1u);
+    EXPECT_EQ(reg(2) & 0xff, 1u);
+}
+
+TEST_P(Bt, VectorStateIsTheGuests) {
+    for (int i = 0; i < 8; ++i) guest.at<float>(data + static_cast<u64>(i) * 4) = static_cast<float>(i);
+    a.mov(rbx, data);
+    a.vmovups(ymm3, ptr[rbx]);
+    a.vaddps(ymm4, ymm3, ptr[rbx]);
+    a.vmovups(ptr[rbx + 64], ymm4);
+    a.movups(xmm1, ptr[rbx]);
+    a.mulps(xmm1, xmm1);
+    a.movups(ptr[rbx + 32], xmm1);
+    a.fld(dword[rbx + 8]);
+    a.fadd(dword[rbx + 12]);
+    a.fstp(dword[rbx + 128]);
+    ASSERT_TRUE(run());
+    for (u64 i = 0; i < 8; ++i) EXPECT_EQ(guest.at<float>(data + 64 + i * 4), 2.0f * static_cast<float>(i));
+    EXPECT_EQ(guest.at<float>(data + 32 + 12), 9.0f);
+    EXPECT_EQ(guest.at<float>(data + 128), 5.0f);
+    EXPECT_EQ(guest.context().vector_state_live, 0);
+    EXPECT_EQ(guest.state().xsave[512] & 6, 6) << "SSE and AVX state are not initial any more";
+}
+
+TEST_P(Bt, AccessAcrossPagesIsDeclinedExactly) {
+    a.mov(rbx, data + 0xffc);
+    a.mov(ecx, 3);
+    const size_t at = a.getSize();
+    a.mov(rax, ptr[rbx]);
+    a.hlt();
+    guest.load(TestGuest::code, a);
+    EXPECT_FALSE(guest.run());
+    EXPECT_EQ(reg(1), 3u);
+    EXPECT_EQ(guest.state().rip, TestGuest::code + at);
+}
+
+TEST_P(Bt, DivideErrorComesBackAtTheInstruction) {
+    a.mov(eax, 1);
+    a.xor_(edx, edx);
+    a.xor_(ecx, ecx);
+    const size_t at = a.getSize();
+    a.div(ecx);
+    guest.load(TestGuest::code, a);
+    EXPECT_FALSE(guest.run());
+    EXPECT_EQ(guest.state().rip, TestGuest::code + at);
+    EXPECT_EQ(reg(0), 1u);
+    EXPECT_TRUE(guest.state().rflags & x86::flag::zf) << "flags of the XOR before it";
+}
+
+TEST_P(Bt, MisalignedVectorAccessComesBackAtTheInstruction) {
+    a.mov(rbx, data + 8);
+    const size_t at = a.getSize();
+    a.movaps(xmm0, ptr[rbx]);
+    guest.load(TestGuest::code, a);
+    EXPECT_FALSE(guest.run());
+    EXPECT_EQ(guest.state().rip, TestGuest::code + at);
+}
+
+TEST_P(Bt, StaleCodeIsDropped) {
+    a.mov(eax, 1);
+    a.hlt();
+    guest.load(TestGuest::code, a);
+    ASSERT_TRUE(guest.run());
+    EXPECT_EQ(reg(0), 1u);
+    guest.at<u8>(TestGuest::code + 1) = 2;
+    guest.translator().invalidate(TestGuest::code + 1, 1);
+    ASSERT_TRUE(guest.run());
+    EXPECT_EQ(reg(0), 2u);
+}
+
+TEST_P(Bt, WritesToCodeAreDeclined) {
+    a.mov(rbx, TestGuest::code + 0x800);
+    const size_t at = a.getSize();
+    a.mov(byte[rbx], 1);
+    guest.load(TestGuest::code, a);
+    EXPECT_FALSE(guest.run());
+    EXPECT_EQ(guest.state().rip, TestGuest::code + at);
+}
+
+TEST_P(Bt, SignalsInterruptLoops) {
+    Xbyak::Label top;
+    a.L(top);
+    a.inc(rax);
+    a.jmp(top);
+    guest.load(TestGuest::code, a);
+    guest.context().signals.pending = 1;
+    guest.state().rip = TestGuest::code;
+    EXPECT_EQ(guest.translator().run(), cpu::EngineExit::signalled);
+}
+
+TEST_P(Bt, CarryChainLoop) {
+    // The loop's flags live around the back edge: ADC reads what the last round left.
+    Xbyak::Label top;
+    a.mov(rbx, data);
+    a.mov(ecx, 4);
+    a.stc();
+    a.L(top);
+    a.adc(qword[rbx], 0);
+    a.lea(rbx, ptr[rbx + 8]);
+    a.dec(ecx);
+    a.jnz(top);
+    a.setc(al);
+    for (u64 i = 0; i < 4; ++i) guest.at<u64>(data + i * 8) = i < 3 ? ~u64{0} : 5;
+    ASSERT_TRUE(run());
+    EXPECT_EQ(guest.at<u64>(data), 0u);
+    EXPECT_EQ(guest.at<u64>(data + 16), 0u);
+    EXPECT_EQ(guest.at<u64>(data + 24), 6u);
+    EXPECT_EQ(reg(0) & 0xff, 0u);
+}
+
+}  // namespace
+}  // namespace triune::hypervisor::soft::bt
