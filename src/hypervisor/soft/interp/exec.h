@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "base/bits.h"
+#include "hypervisor/soft/interp/host_exec.h"
 #include "hypervisor/soft/system/system.h"
 #include "x86/insn.h"
 
@@ -33,6 +34,7 @@ struct Exec {
     x86::VcpuState& s;
     mmu::Mmu& mmu;
     mmu::Tlb& tlb;
+    HostExecutor host;
 
     Fault fault;          ///< why a handler gave false
     u64 next_rip = 0;     ///< becomes RIP when the handler gives true; branches change it

@@ -1,11 +1,221 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
+/// Vector and x87 instructions: choice of the handler, and the common one, which runs the
+/// instruction on the host.
+#include <Zydis/Zydis.h>
+
 #include "hypervisor/soft/interp/dispatch.h"
+#include "hypervisor/soft/interp/handlers.h"
+#include "hypervisor/soft/interp/vector_checks.h"
 
 namespace triune::hypervisor::soft::interp {
+namespace {
 
-Handler vector_handler(const Insn&, const cpu::VcpuContext&) {
-    return [](Exec& e, const Insn&) { return e.ud(); };
+/// Exceptions that leave operands unread: invalid, denormal, divide by zero.
+constexpr u32 before_computation = 1 | 2 | 4;
+constexpr u32 all_exceptions = 0x3f;
+
+/// Legacy SSE operands of 16 bytes are aligned except here (Intel SDM 1 11.6.1).
+bool unaligned_allowed(ZydisMnemonic m) {
+    switch (m) {
+        case ZYDIS_MNEMONIC_MOVUPS:
+        case ZYDIS_MNEMONIC_MOVUPD:
+        case ZYDIS_MNEMONIC_MOVDQU:
+        case ZYDIS_MNEMONIC_LDDQU:
+        case ZYDIS_MNEMONIC_PCMPESTRI:
+        case ZYDIS_MNEMONIC_PCMPESTRM:
+        case ZYDIS_MNEMONIC_PCMPISTRI:
+        case ZYDIS_MNEMONIC_PCMPISTRM: return true;
+        default: return false;
+    }
+}
+/// VEX-encoded operands need alignment here only (Intel SDM 1 14.9).
+bool vex_aligned(ZydisMnemonic m) {
+    switch (m) {
+        case ZYDIS_MNEMONIC_VMOVAPS:
+        case ZYDIS_MNEMONIC_VMOVAPD:
+        case ZYDIS_MNEMONIC_VMOVDQA:
+        case ZYDIS_MNEMONIC_VMOVNTPS:
+        case ZYDIS_MNEMONIC_VMOVNTPD:
+        case ZYDIS_MNEMONIC_VMOVNTDQ:
+        case ZYDIS_MNEMONIC_VMOVNTDQA: return true;
+        default: return false;
+    }
+}
+bool must_be_aligned(const Insn& i, unsigned bytes) {
+    if (bytes < 16) return false;
+    return i.vex ? vex_aligned(i.mnemonic) : !unaligned_allowed(i.mnemonic);
+}
+
+bool is_x87(const Insn& i) { return i.opcode_map == 0 && i.opcode >= 0xd8 && i.opcode <= 0xdf; }
+
+/// The masks of the guest while its instruction runs with all exceptions masked.
+struct Masks {
+    u32 mxcsr;
+    u16 fcw, fsw;
+};
+
+/// Runs `i` when an exception may be unmasked: everything is masked on the host, and what was
+/// raised is read off the sticky flags. Gives false for #XM; x87 exceptions stay pending.
+bool run_unmasked(Exec& e, const Insn& i, bool& store) {
+    VectorState v(e.s);
+    v.settle(VectorState::x87_bit);
+    const auto saved = e.s.xsave;
+    const auto saved_gpr = e.s.gpr;
+    const u64 saved_flags = e.s.rflags;
+    const Masks masks{v.mxcsr(), v.get<u16>(VectorState::fcw), v.get<u16>(VectorState::fsw)};
+    constexpr u16 exception_state = 0x7f | VectorState::es | VectorState::busy;
+    v.set_mxcsr((masks.mxcsr & ~all_exceptions) | all_exceptions << 7);
+    v.set<u16>(VectorState::fcw, masks.fcw | all_exceptions);
+    v.set<u16>(VectorState::fsw, masks.fsw & static_cast<u16>(~exception_state));
+    e.host.run(i, e.s);
+
+    const u32 raised = v.mxcsr() & all_exceptions;
+    if (const u32 unmasked = raised & ~(masks.mxcsr >> 7)) {
+        e.s.xsave = saved;
+        e.s.gpr = saved_gpr;
+        e.s.rflags = saved_flags;
+        const u32 early = unmasked & before_computation;
+        v.set_mxcsr(masks.mxcsr | (early ? raised & before_computation : raised));
+        return e.s.cr4 & x86::cr4::osxmmexcpt ? e.raise({x86::vec::xm, false, 0, 0}) : e.ud();
+    }
+    v.set_mxcsr(masks.mxcsr | raised);
+
+    v.settle(VectorState::x87_bit);
+    const u16 fsw = v.get<u16>(VectorState::fsw);
+    const u16 x87_unmasked = fsw & ~masks.fcw & all_exceptions;
+    if (x87_unmasked & before_computation) {
+        // Operands and stack stay as they are; only the flags and C1 tell.
+        e.s.xsave = saved;
+        e.s.gpr = saved_gpr;
+        e.s.rflags = saved_flags;
+        v.set_mxcsr(masks.mxcsr | raised);
+        v.set<u16>(VectorState::fsw, static_cast<u16>((masks.fsw & ~0x200) | (fsw & (0x7f | 0x200))));
+        store = false;
+    } else {
+        v.set<u16>(VectorState::fsw, fsw | (masks.fsw & 0x7f));
+        // Overflow and underflow of a store: nothing is stored.
+        if (x87_unmasked & 0x18) store = false;
+    }
+    v.set<u16>(VectorState::fcw, masks.fcw);
+    v.update_summary();
+    return true;
+}
+
+bool all_masked(const VectorState& v) {
+    return (v.mxcsr() & 0x1f80) == 0x1f80 && (v.control() & all_exceptions) == all_exceptions;
+}
+
+/// Last x87 instruction's pointers, which the host has overwritten with its own.
+void set_x87_pointers(Exec& e, const Insn& i, const Operand* m) {
+    VectorState v(e.s);
+    v.settle(VectorState::x87_bit);
+    v.set<u16>(VectorState::fop, static_cast<u16>((i.opcode & 7) << 8 | i.modrm));
+    v.set<u64>(VectorState::fip, e.s.rip);
+    v.set<u64>(VectorState::fdp, m ? e.effective_address(i, *m) : 0);
+}
+
+bool run_on_host(Exec& e, const Insn& i) {
+    const Operand* m = i.memory();
+    Gva a = 0;
+    unsigned bytes = 0;
+    if (m) {
+        bytes = m->bits / 8u;
+        if (bytes > 64) return e.ud();
+        const Access access = m->written ? Access::write : Access::read;
+        if (!e.linear(i.code, static_cast<Seg>(m->segment), e.effective_address(i, *m), bytes, access, a)) return false;
+        if (must_be_aligned(i, bytes) && (a & (bytes - 1))) return e.gp();
+        if (m->read && !e.load_bytes(a, e.host.buffer(), bytes, m->segment)) return false;
+        if (m->written && !e.probe_write(a, bytes) && !e.probe(a, bytes, Access::write, m->segment)) return false;
+    }
+    bool store = m && m->written;
+    if (all_masked(VectorState(e.s))) [[likely]] e.host.run(i, e.s);
+    else if (!run_unmasked(e, i, store)) return false;
+    if (is_x87(i)) set_x87_pointers(e, i, m);
+    return store ? e.store_bytes(a, e.host.buffer(), bytes, m->segment) : true;
+}
+
+bool run_x87(Exec& e, const Insn& i) { return x87_usable(e) && x87_no_pending(e) && run_on_host(e, i); }
+bool run_mmx(Exec& e, const Insn& i) { return mmx_usable(e) && run_on_host(e, i); }
+bool run_sse(Exec& e, const Insn& i) { return sse_usable(e) && run_on_host(e, i); }
+/// SSE instructions that also touch MMX registers (CVTPI2PS, MOVDQ2Q…).
+bool run_sse_mmx(Exec& e, const Insn& i) { return sse_usable(e) && x87_no_pending(e) && run_on_host(e, i); }
+bool run_avx(Exec& e, const Insn& i) { return avx_usable(e) && run_on_host(e, i); }
+bool undefined(Exec& e, const Insn&) { return e.ud(); }
+
+using R = x86::CpuidResult;
+bool has(const cpu::VcpuContext& vcpu, u32 leaf, u32 R::*reg, unsigned bit) {
+    return vcpu.model && base::bit(vcpu.model->lookup(leaf, 0).*reg, bit);
+}
+
+/// Whether this processor has the instruction's extension. Running anything else on the host could
+/// raise #UD there.
+bool offered(const Insn& i, const cpu::VcpuContext& vcpu) {
+    ZydisDecoder decoder;
+    const ZydisMachineMode mode = i.code == CodeSize::bits64   ? ZYDIS_MACHINE_MODE_LONG_64
+                                  : i.code == CodeSize::bits32 ? ZYDIS_MACHINE_MODE_LEGACY_32
+                                                               : ZYDIS_MACHINE_MODE_LEGACY_16;
+    const ZydisStackWidth stack = i.code == CodeSize::bits64   ? ZYDIS_STACK_WIDTH_64
+                                  : i.code == CodeSize::bits32 ? ZYDIS_STACK_WIDTH_32
+                                                               : ZYDIS_STACK_WIDTH_16;
+    ZydisDecodedInstruction z;
+    if (!ZYAN_SUCCESS(ZydisDecoderInit(&decoder, mode, stack)) ||
+        !ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, nullptr, i.bytes.data(), i.length, &z)))
+        return false;
+    switch (z.meta.isa_ext) {
+        case ZYDIS_ISA_EXT_X87: return has(vcpu, 1, &R::edx, 0) &&
+                                       (z.meta.isa_set != ZYDIS_ISA_SET_SSE3X87 || has(vcpu, 1, &R::ecx, 0));
+        case ZYDIS_ISA_EXT_BASE: return true;  // FXSAVE, FXRSTOR: every x86-64 processor
+        case ZYDIS_ISA_EXT_MMX: return has(vcpu, 1, &R::edx, 23);
+        case ZYDIS_ISA_EXT_SSE: return has(vcpu, 1, &R::edx, 25);
+        case ZYDIS_ISA_EXT_SSE2: return has(vcpu, 1, &R::edx, 26);
+        case ZYDIS_ISA_EXT_SSE3: return has(vcpu, 1, &R::ecx, 0);
+        case ZYDIS_ISA_EXT_SSSE3: return has(vcpu, 1, &R::ecx, 9);
+        case ZYDIS_ISA_EXT_SSE4: return has(vcpu, 1, &R::ecx, z.meta.isa_set == ZYDIS_ISA_SET_SSE42 ? 20 : 19);
+        case ZYDIS_ISA_EXT_AES: return has(vcpu, 1, &R::ecx, 25);
+        case ZYDIS_ISA_EXT_PCLMULQDQ: return has(vcpu, 1, &R::ecx, 1);
+        case ZYDIS_ISA_EXT_SHA: return has(vcpu, 7, &R::ebx, 29);
+        case ZYDIS_ISA_EXT_XSAVE: return has(vcpu, 1, &R::ecx, 26);
+        case ZYDIS_ISA_EXT_AVX:
+            return has(vcpu, 1, &R::ecx, 28) &&
+                   (i.mnemonic != ZYDIS_MNEMONIC_VPCLMULQDQ || has(vcpu, 1, &R::ecx, 1));
+        case ZYDIS_ISA_EXT_AVXAES: return has(vcpu, 1, &R::ecx, 28) && has(vcpu, 1, &R::ecx, 25);
+        case ZYDIS_ISA_EXT_AVX2:
+        case ZYDIS_ISA_EXT_AVX2GATHER: return has(vcpu, 7, &R::ebx, 5);
+        case ZYDIS_ISA_EXT_F16C: return has(vcpu, 1, &R::ecx, 29);
+        case ZYDIS_ISA_EXT_FMA: return has(vcpu, 1, &R::ecx, 12);
+        case ZYDIS_ISA_EXT_VAES: return has(vcpu, 7, &R::ecx, 9);
+        case ZYDIS_ISA_EXT_VPCLMULQDQ: return has(vcpu, 7, &R::ecx, 10);
+        default: return false;
+    }
+}
+
+const HandlerTable& special() {
+    static const HandlerTable t = [] {
+        HandlerTable made;
+        register_x87_control(made);
+        register_save_restore(made);
+        register_vector_memory(made);
+        return made;
+    }();
+    return t;
+}
+
+}  // namespace
+
+Handler vector_handler(const Insn& i, const cpu::VcpuContext& vcpu) {
+    if (!offered(i, vcpu)) return undefined;
+    if (const Handler h = special().find(i.mnemonic, 64)) return h;
+    if (i.vex) return run_avx;
+    if (is_x87(i)) return run_x87;
+    bool mmx = false, xmm = false;
+    for (u8 n = 0; n < i.operand_count; ++n) {
+        mmx |= i.op[n].kind == OperandKind::mmx;
+        xmm |= i.op[n].kind == OperandKind::vector;
+    }
+    // CVTPI2PS and CVTPI2PD and their reverses are SSE with MMX operands; the others that have MMX
+    // operands only are MMX, whichever extension brought them.
+    return mmx ? (xmm ? run_sse_mmx : run_mmx) : run_sse;
 }
 
 }  // namespace triune::hypervisor::soft::interp
