@@ -1,0 +1,79 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "backend/char_backend.h"
+#include "base/fd.h"
+
+namespace triune::backend {
+
+/// Both directions of one descriptor on the event loop: input with flow control, output that never
+/// blocks. What the terminal, socket and pty backends have in common.
+///
+/// Threads: write(), resume() from any; the rest of the work is done on the loop's thread. Lock
+/// order: `input_mutex_` (held while the receiver runs), then the receiver's locks; `output_mutex_`
+/// is a leaf.
+class Stream : public std::enable_shared_from_this<Stream> {
+public:
+    /// Looks at input on its way to the receiver; may shorten or change it.
+    using Filter = std::function<std::vector<u8>(std::span<const u8>)>;
+
+    struct Options {
+        int fd = -1;             ///< stays the caller's, until close() has returned
+        bool reads = true;
+        Filter filter;
+        /// The other end is gone. On the loop's thread, input_mutex_ held.
+        std::function<void()> ended;
+        size_t output_limit = 1 << 20;  ///< bytes; the newest are dropped beyond it
+    };
+    static std::shared_ptr<Stream> create(base::EventLoop& loop, Options options);
+    ~Stream();
+
+    void set_receiver(CharBackend::Input receiver);
+    void resume();
+    void write(std::span<const u8> bytes);
+    /// Afterwards no callback is under way or to come, unless called from one.
+    void close();
+
+private:
+    Stream(base::EventLoop& loop, Options options) : loop_(loop), o_(std::move(options)) {}
+    void post_pump();
+    void pump(u32 events);
+    void deliver_locked();
+    void read_locked();
+    void flush_output();
+    void end_locked();
+    void update_watch_locked();
+
+    base::EventLoop& loop_;
+    Options o_;
+    bool pollable_ = true;  ///< false for regular files and /dev/null: always ready, unknown to epoll
+    std::atomic<bool> pump_posted_{false};
+
+    std::recursive_mutex input_mutex_;
+    CharBackend::Input receiver_;
+    std::vector<u8> pending_;  ///< read but not taken; reading pauses while there is any
+    size_t pending_at_ = 0;
+    bool closed_ = false;
+    bool input_done_ = false;  ///< the peer sends no more, but may still listen
+    bool ended_ = false;
+    std::optional<u32> watched_;  ///< interest; none: not in the loop's set
+
+    std::mutex output_mutex_;
+    std::deque<u8> output_;
+    bool output_closed_ = false;
+};
+
+/// Makes a descriptor non-blocking. Not for descriptors that other processes share.
+void set_nonblocking(int fd);
+
+}  // namespace triune::backend
