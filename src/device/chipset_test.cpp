@@ -1,0 +1,134 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "device/chipset.h"
+
+#include <gtest/gtest.h>
+
+#include "bus/pc_ports.h"
+#include "device/acpi_pm.h"
+
+namespace triune::device {
+namespace {
+
+namespace pc = bus::pc;
+
+struct Line : bus::IrqLine {
+    void set(bool l) override { level = l; }
+    bool level = false;
+};
+
+struct AcpiPmTest : testing::Test {
+    u64 in(u16 port, unsigned size) { return ports.read(port, size); }
+    void out(u16 port, u64 v, unsigned size) { ports.write(port, v, size); }
+    AcpiPmTest() { ports.add(pc::pm_ports, pc::pm_port_count, pm); }
+    std::unique_ptr<base::EventLoop> loop = base::EventLoop::create().value();
+    Line sci;
+    int offs = 0;
+    u64 now = 5'000'000'000;
+    AcpiPm pm{sci, *loop, [this] { ++offs; }, [this] { return now; }};
+    bus::AddressMap ports;
+};
+
+TEST_F(AcpiPmTest, TimerCountsAtItsRate) {
+    EXPECT_EQ(in(0x608, 4), 0u);
+    now += 1'000'000'000;
+    EXPECT_EQ(in(0x608, 4), 3579545u);
+    EXPECT_EQ(in(0x608, 2), 3579545u & 0xffff);
+    now += u64{100} * 86400 * 1'000'000'000;
+    EXPECT_EQ(in(0x608, 4), ((u64{100} * 86400 + 1) * 3579545) & 0xffffffff) << "no overflow after 100 days";
+}
+
+TEST_F(AcpiPmTest, TimerOverflowRaisesSci) {
+    out(0x602, 1, 2);
+    EXPECT_EQ(in(0x602, 2), 1u);
+    now += u64{600} * 1'000'000'000;
+    EXPECT_EQ(in(0x600, 2), 1u) << "bit 31 changed after 599.9 s";
+    out(0x602, 1, 2);
+    EXPECT_TRUE(sci.level);
+    out(0x600, 1, 2);
+    EXPECT_FALSE(sci.level);
+    EXPECT_EQ(in(0x600, 2), 0u);
+}
+
+TEST_F(AcpiPmTest, PowerButton) {
+    pm.press_power_button();
+    EXPECT_FALSE(sci.level) << "not enabled";
+    out(0x602, 0x100, 2);
+    EXPECT_TRUE(sci.level);
+    EXPECT_EQ(in(0x600, 2), 0x100u);
+    out(0x600, 0x100, 2);
+    EXPECT_FALSE(sci.level);
+}
+
+TEST_F(AcpiPmTest, SleepTypeS5PowersOff) {
+    EXPECT_EQ(in(0x604, 2), 1u) << "SCI_EN: in ACPI mode from the start";
+    out(0x604, 5 << 10, 2);
+    EXPECT_EQ(offs, 0);
+    EXPECT_EQ(in(0x604, 2), 5u << 10 | 1);
+    out(0x604, 3 << 10 | 1 << 13, 2);
+    EXPECT_EQ(offs, 0) << "another sleep type";
+    out(0x604, 5 << 10 | 1 << 13 | 1, 2);
+    EXPECT_EQ(offs, 1);
+    EXPECT_EQ(in(0x604, 2) & 1 << 13, 0u) << "SLP_EN is write-only";
+    pm.reset();
+    EXPECT_EQ(in(0x604, 2), 1u);
+}
+
+TEST(ResetControl, RisingEdgeOfBit2) {
+    int resets = 0;
+    ResetControl control([&] { ++resets; });
+    bus::RegisterBlock& r = control;
+    r.write(0, 2, 1);
+    EXPECT_EQ(resets, 0);
+    EXPECT_EQ(r.read(0, 1), 2u);
+    r.write(0, 6, 1);
+    EXPECT_EQ(resets, 1);
+    r.write(0, 6, 1);
+    EXPECT_EQ(resets, 1) << "no edge";
+    control.clear();
+    r.write(0, pc::reset_value, 1);
+    EXPECT_EQ(resets, 2);
+}
+
+TEST(KeyboardReset, OnlyTheResetLineCounts) {
+    int resets = 0;
+    KeyboardReset port([&] { ++resets; });
+    bus::RegisterBlock& r = port;
+    EXPECT_EQ(r.read(0, 1), 0xffu);
+    for (const u8 v : {0xaa, 0xff, 0xd1, 0xf1, 0x60}) r.write(0, v, 1);
+    EXPECT_EQ(resets, 0);
+    r.write(0, 0xfe, 1);
+    EXPECT_EQ(resets, 1);
+}
+
+TEST(PostPort, TakesCodes) {
+    PostPort port;
+    bus::RegisterBlock& r = port;
+    r.write(0, 0xed, 1);
+    EXPECT_EQ(port.last(), 0xed);
+}
+
+TEST(Chipset, LinuxFindsAHostBridge) {
+    struct Sink : bus::MsiSink {
+        void send(u64, u32) override {}
+    } sink;
+    bus::AddressMap ports, mmio;
+    HostBridge bridge;
+    IsaBridge isa;
+    bus::PciHost host(ports, mmio, sink, {});
+    ASSERT_TRUE(host.attach(pc::host_bridge_slot, bridge));
+    ASSERT_TRUE(host.attach(pc::isa_bridge_slot, isa));
+    ASSERT_TRUE(host.assign_resources());
+    const auto config = [&](unsigned slot, unsigned at) {
+        ports.write(0xcf8, 0x80000000 | slot << 11 | at, 4);
+        return ports.read(0xcfc, 4);
+    };
+    EXPECT_EQ(config(0, 0), 0x12378086u);
+    EXPECT_EQ(config(0, 8) >> 16, 0x0600u) << "the class that the sanity check looks for";
+    EXPECT_EQ(config(1, 0), 0x70008086u);
+    EXPECT_EQ(config(1, 8) >> 16, 0x0601u);
+    EXPECT_EQ(config(1, 0x60), 0x80808080u);
+}
+
+}  // namespace
+}  // namespace triune::device
