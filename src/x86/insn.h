@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <Zydis/MetaInfo.h>
 #include <Zydis/Mnemonic.h>
 
 #include <array>
@@ -37,12 +38,12 @@ struct Operand {
     bool agen = false;  ///< mem: address only, no access (LEA, NOP, INVLPG, prefetch hints)
     bool vsib = false;  ///< mem: gather: `index` is a vector register, one access per element
     u16 bits = 0;       ///< operand size in bits
+    u16 far_selector = 0;
     // mem: [seg: base + index*scale + disp]; -1 where absent; base 16 is RIP.
     i8 base = -1, index = -1;
     u8 scale = 0;
     u8 segment = 3;  ///< effective segment (Seg)
     i64 disp = 0;    ///< mem: displacement; imm: the value, sign-extended where the ISA says so; far_ptr: offset
-    u16 far_selector = 0;
 };
 
 inline constexpr i8 base_rip = 16;
@@ -62,6 +63,8 @@ struct Insn {
     bool uses_vector_state = false;  ///< touches x87, MMX, SSE, AVX registers or MXCSR/FCW
     bool is_branch = false;       ///< changes RIP other than to the next instruction
     bool privileged = false;      ///< CPL 0 only
+    ZydisISAExt isa_ext = ZYDIS_ISA_EXT_INVALID;  ///< which CPUID feature it belongs to, roughly…
+    ZydisISASet isa_set = ZYDIS_ISA_SET_INVALID;  ///< …and finely (SSE4.1 or SSE4.2)
     u8 opcode_map = 0;            ///< 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A
     u8 opcode = 0;
     u8 modrm_offset = 0, disp_offset = 0, disp_bits = 0, imm_offset = 0, imm_bits = 0;  ///< offsets 0 when absent
