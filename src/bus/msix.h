@@ -23,7 +23,10 @@ public:
     [[nodiscard]] u64 bar_size() const { return bar_size_; }
     [[nodiscard]] u32 pba_offset() const { return static_cast<u32>(bar_size_ / 2); }
 
-    void connect(MsiSink* sink) { sink_ = sink; }
+    void connect(MsiSink* sink) {
+        const std::scoped_lock lock(mutex_);  // device threads may still signal while the bus goes
+        sink_ = sink;
+    }
     /// What the Message Control word and the Bus Master bit allow. Sends what became deliverable.
     void configure(bool enabled, bool function_masked, bool bus_master);
     /// Sends the vector's message, or leaves it pending while it is masked. False, and nothing
