@@ -189,10 +189,15 @@ Result<x86::VcpuState> load_elf(memory::GuestMemory& memory, const BootConfig& c
 
 }  // namespace
 
+Result<x86::VcpuState> load_linux_image(memory::GuestMemory& memory, const BootConfig& config,
+                                       std::span<const u8> kernel) {
+    return looks_like_elf(kernel) ? load_elf(memory, config, kernel) : load_bzimage(memory, config, kernel);
+}
+
 Result<x86::VcpuState> load_linux(memory::GuestMemory& memory, const BootConfig& config) {
     const auto file = read_file(config.kernel, memory.bytes());
     if (!file) return std::unexpected(file.error());
-    return looks_like_elf(*file) ? load_elf(memory, config, *file) : load_bzimage(memory, config, *file);
+    return load_linux_image(memory, config, *file);
 }
 
 }  // namespace triune::boot

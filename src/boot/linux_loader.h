@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "base/result.h"
@@ -22,5 +23,9 @@ struct BootConfig {
 /// returns the state in which the boot processor starts. May be called again for a reset: the
 /// files are read anew and nothing is taken to be zero.
 Result<x86::VcpuState> load_linux(memory::GuestMemory& memory, const BootConfig& config);
+
+/// The same with the kernel's bytes at hand; config.kernel is only its name in messages.
+Result<x86::VcpuState> load_linux_image(memory::GuestMemory& memory, const BootConfig& config,
+                                       std::span<const u8> kernel);
 
 }  // namespace triune::boot
