@@ -19,11 +19,6 @@ Msix::Msix(unsigned vectors)
       // Half for the table, half for the pending bits: they never share a page when that is large.
       bar_size_(std::max<u64>(4096, 2 * std::bit_ceil(entries_.size() * entry_bytes))) {}
 
-void Msix::connect(MsiSink* sink) {
-    const std::scoped_lock lock(mutex_);
-    sink_ = sink;
-}
-
 void Msix::deliver(Entry& e) {
     e.pending = false;
     if (sink_) sink_->send(e.word[0] | u64{e.word[1]} << 32, e.word[2]);
