@@ -18,7 +18,7 @@ namespace triune::machine {
 /// The host's side of a VM. Opened once, and kept when the guest resets.
 struct Backends {
     std::vector<std::unique_ptr<backend::BlockBackend>> disks;
-    std::unique_ptr<backend::NetBackend> net;        ///< null: no network card
+    std::unique_ptr<backend::NetBackend> net;  ///< null: no network card
     std::unique_ptr<backend::CharBackend> serial;
 };
 

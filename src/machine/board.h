@@ -22,8 +22,8 @@ public:
     /// Builds it all and loads the kernel. `end` is called by devices, on vCPU threads, when the
     /// guest powers off or resets.
     static std::expected<std::unique_ptr<Board>, VmError> create(const VmDefinition& definition,
-                                                                 const x86::CpuModel& model, Backends& backends,
-                                                                 base::EventLoop& loop);
+                                                                 const x86::CpuModel& model,
+                                                                 Backends& backends, base::EventLoop& loop);
 
     RunEnd run(observe::Counters& counters) { return processors_->run(start_, counters); }
     /// Any thread.

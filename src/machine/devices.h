@@ -24,7 +24,8 @@ public:
 };
 
 std::expected<std::unique_ptr<Devices>, VmError> make_devices(Backends& backends, memory::GuestMemory& memory,
-                                                              MappedIo& io, hypervisor::Vm& vm, base::EventLoop& loop,
+                                                              MappedIo& io, hypervisor::Vm& vm,
+                                                              base::EventLoop& loop,
                                                               const GuestRequests& requests);
 
 }  // namespace triune::machine

@@ -91,7 +91,9 @@ std::string describe_executable_memory() {
 
 HostReport examine_host() {
     HostReport report;
-    const auto line = [&](const char* name, std::string value) { report.lines.emplace_back(name, std::move(value)); };
+    const auto line = [&](const char* name, std::string value) {
+        report.lines.emplace_back(name, std::move(value));
+    };
     utsname system{};
     uname(&system);
     line("kernel", fmt::format("{} {} {}", system.sysname, system.release, system.machine));
@@ -99,7 +101,8 @@ HostReport examine_host() {
     line("processor", model.empty() ? "unknown" : model);
     line("processors", fmt::format("{}", sysconf(_SC_NPROCESSORS_ONLN)));
     line("features", describe_features());
-    line("FSGSBASE", getauxval(AT_HWCAP2) & hwcap2_fsgsbase ? "enabled for user code" : "not enabled for user code");
+    line("FSGSBASE",
+         getauxval(AT_HWCAP2) & hwcap2_fsgsbase ? "enabled for user code" : "not enabled for user code");
     line("/dev/kvm", describe_kvm());
     line("memory and swap", fmt::format("{}M", machine::host_ram() >> 20));
     line("address space limit", describe_limit(RLIMIT_AS, 20, "M"));

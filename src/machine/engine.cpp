@@ -18,7 +18,9 @@ EngineChoice choose_engine() {
         void* const page = mmap(nullptr, page_size, PROT_READ | PROT_EXEC, MAP_SHARED, fd.get(), 0);
         if (page != MAP_FAILED) {
             munmap(page, page_size);
-            return {"bt", "the binary translator runs on any x86-64 Linux host and is the fastest engine of this version"};
+            return {"bt",
+                    "the binary translator runs on any x86-64 Linux host and is the fastest engine of this "
+                    "version"};
         }
     }
     return {"interp", "this host refuses executable shared memory, which the translator needs"};

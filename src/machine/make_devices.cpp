@@ -2,11 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
+#include "boot/layout.h"
 #include "bus/pc_ports.h"
 #include "bus/pci.h"
+#include "device/acpi_pm.h"
+#include "device/chipset.h"
+#include "device/rtc.h"
 #include "device/uart.h"
 #include "device/virtio_blk.h"
 #include "device/virtio_net.h"
@@ -33,17 +38,24 @@ public:
         pci_.emplace(io_.ports, io_.mmio, msi_, intx);
     }
     ~PcDevices() override {
-        if (uart_) io_.ports.remove(pc::com1_ports, *uart_);
-        pci_.reset();
+        for (const auto& [base, block] : claimed_) io_.ports.remove(base, *block);
     }
 
-    std::expected<void, VmError> add_all(Backends& backends, memory::GuestMemory& memory, base::EventLoop& loop,
-                                         const GuestRequests& requests);
+    std::expected<void, VmError> add_fixed(Backends& backends, memory::GuestMemory& memory,
+                                           base::EventLoop& loop, const GuestRequests& requests);
+    std::expected<void, VmError> add_pci(Backends& backends, memory::GuestMemory& memory);
 
 private:
+    /// Gives a device its ports.
+    bool claim(u16 base, u16 count, bus::RegisterBlock& block) {
+        if (!io_.ports.add(base, count, block)) return false;
+        claimed_.emplace_back(base, &block);
+        return true;
+    }
     std::expected<void, VmError> plug(std::unique_ptr<bus::PciFunction> function) {
         if (!pci_->attach(next_slot_++, *function))
-            return std::unexpected(VmError{fmt::format("too many devices: the PCI bus has {} slots", bus::pci_slots), true});
+            return std::unexpected(
+                VmError{fmt::format("too many devices: the PCI bus has {} slots", bus::pci_slots), true});
         functions_.push_back(std::move(function));
         return {};
     }
@@ -51,26 +63,46 @@ private:
     MappedIo& io_;
     MsiBridge msi_;
     std::vector<GsiLine> lines_;
+    std::vector<std::pair<u16, bus::RegisterBlock*>> claimed_;
     std::unique_ptr<device::Uart> uart_;
+    std::unique_ptr<device::Rtc> rtc_;
+    std::unique_ptr<device::AcpiPm> pm_;
+    std::unique_ptr<device::ResetControl> reset_control_;
+    std::unique_ptr<device::KeyboardReset> keyboard_reset_;
+    device::PostPort post_;
     std::vector<std::unique_ptr<bus::PciFunction>> functions_;
     std::optional<bus::PciHost> pci_;
-    unsigned next_slot_ = pc::first_free_slot;
+    unsigned next_slot_ = pc::host_bridge_slot;
 };
 
-std::expected<void, VmError> PcDevices::add_all(Backends& backends, memory::GuestMemory& memory, base::EventLoop& loop,
-                                                const GuestRequests& requests) {
-    (void)requests;
+std::expected<void, VmError> PcDevices::add_fixed(Backends& backends, memory::GuestMemory& memory,
+                                                  base::EventLoop& loop, const GuestRequests& requests) {
     uart_ = std::make_unique<device::Uart>(lines_[pc::com1_irq], *backends.serial, loop);
-    if (!io_.ports.add(pc::com1_ports, pc::com_port_count, *uart_))
-        return std::unexpected(VmError{"internal: port ranges overlap"});
+    rtc_ = std::make_unique<device::Rtc>(lines_[pc::rtc_irq], loop);
+    const u64 low = std::min(memory.bytes(), boot::low_ram_limit);
+    rtc_->set_memory_size(low, memory.bytes() - low);
+    pm_ = std::make_unique<device::AcpiPm>(lines_[pc::sci_irq], loop, requests.power_off);
+    reset_control_ = std::make_unique<device::ResetControl>(requests.reset);
+    pci_->set_reset_port(reset_control_.get());
+    keyboard_reset_ = std::make_unique<device::KeyboardReset>(requests.reset);
+    if (!claim(pc::com1_ports, pc::com_port_count, *uart_) ||
+        !claim(pc::rtc_ports, pc::rtc_port_count, *rtc_) || !claim(pc::pm_ports, pc::pm_port_count, *pm_) ||
+        !claim(pc::keyboard_status_port, 1, *keyboard_reset_) || !claim(pc::post_port, 1, post_))
+        return std::unexpected(VmError{"internal error: the port ranges of two devices overlap"});
+    return {};
+}
 
-    if (const auto ok = plug(std::make_unique<device::VirtioRng>(memory)); !ok) return ok;
-    if (backends.net)
-        if (const auto ok = plug(std::make_unique<device::VirtioNet>(memory, *backends.net, mac)); !ok) return ok;
+std::expected<void, VmError> PcDevices::add_pci(Backends& backends, memory::GuestMemory& memory) {
+    std::vector<std::unique_ptr<bus::PciFunction>> wanted;
+    wanted.push_back(std::make_unique<device::HostBridge>());  // slot 0
+    wanted.push_back(std::make_unique<device::IsaBridge>());   // slot 1
     for (size_t i = 0; i < backends.disks.size(); ++i)
-        if (const auto ok = plug(std::make_unique<device::VirtioBlk>(memory, *backends.disks[i], fmt::format("triune{}", i)));
-            !ok)
-            return ok;
+        wanted.push_back(
+            std::make_unique<device::VirtioBlk>(memory, *backends.disks[i], fmt::format("triune{}", i)));
+    if (backends.net) wanted.push_back(std::make_unique<device::VirtioNet>(memory, *backends.net, mac));
+    wanted.push_back(std::make_unique<device::VirtioRng>(memory));
+    for (auto& function : wanted)
+        if (const auto plugged = plug(std::move(function)); !plugged) return plugged;
     if (!pci_->assign_resources())
         return std::unexpected(VmError{"too many devices: the PCI memory window is full", true});
     return {};
@@ -79,11 +111,13 @@ std::expected<void, VmError> PcDevices::add_all(Backends& backends, memory::Gues
 }  // namespace
 
 std::expected<std::unique_ptr<Devices>, VmError> make_devices(Backends& backends, memory::GuestMemory& memory,
-                                                              MappedIo& io, hypervisor::Vm& vm, base::EventLoop& loop,
+                                                              MappedIo& io, hypervisor::Vm& vm,
+                                                              base::EventLoop& loop,
                                                               const GuestRequests& requests) {
     auto devices = std::make_unique<PcDevices>(io, vm);
-    if (const auto added = devices->add_all(backends, memory, loop, requests); !added)
+    if (const auto added = devices->add_fixed(backends, memory, loop, requests); !added)
         return std::unexpected(added.error());
+    if (const auto added = devices->add_pci(backends, memory); !added) return std::unexpected(added.error());
     return devices;
 }
 

@@ -50,7 +50,8 @@ void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::C
     while (!ended()) {
         const hypervisor::Exit exit = (*vcpu)->run();
         if (const auto* shutdown = std::get_if<hypervisor::Shutdown>(&exit))
-            end({{VmEnd::triple_fault, fmt::format("triple fault on processor {}: {}", index, shutdown->report)}});
+            end({{VmEnd::triple_fault,
+                  fmt::format("triple fault on processor {}: {}", index, shutdown->report)}});
         else if (const auto* error = std::get_if<hypervisor::InternalError>(&exit))
             end({{VmEnd::host_error, fmt::format("processor {}: {}", index, error->reason)}});
     }

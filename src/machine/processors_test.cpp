@@ -15,7 +15,9 @@ namespace {
 /// A hypervisor whose vCPUs do what the test says.
 struct FakeVm final : hypervisor::Vm {
     struct FakeVcpu final : hypervisor::Vcpu {
-        FakeVcpu(FakeVm& vm, unsigned index) : vm(vm), index(index) { counted.add(observe::Counter::halts, index + 1); }
+        FakeVcpu(FakeVm& vm, unsigned index) : vm(vm), index(index) {
+            counted.add(observe::Counter::halts, index + 1);
+        }
         hypervisor::Exit run() override {
             if (vm.created != vm.expected) ++vm.ran_too_early;
             if (vm.exit_of) return vm.exit_of(index, kicked);

@@ -11,8 +11,8 @@ TEST(Ram, BadAmountsAreUsageErrors) {
     constexpr u64 host = u64{16} << 30;
     EXPECT_TRUE(check_ram(smallest_ram, host));
     EXPECT_TRUE(check_ram(host, host));
-    for (const u64 bytes : {u64{0}, smallest_ram - page_size, host + page_size, largest_ram + page_size, ~u64{0},
-                            (u64{512} << 20) + 1024}) {
+    for (const u64 bytes : {u64{0}, smallest_ram - page_size, host + page_size, largest_ram + page_size,
+                            ~u64{0}, (u64{512} << 20) + 1024}) {
         const auto checked = check_ram(bytes, host);
         ASSERT_FALSE(checked) << bytes;
         EXPECT_TRUE(checked.error().usage);

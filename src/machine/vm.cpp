@@ -76,7 +76,9 @@ private:
 };
 
 std::expected<void, VmError> HostedVm::prepare() {
-    const auto unusable = [](std::string message) { return std::unexpected(VmError{std::move(message), true}); };
+    const auto unusable = [](std::string message) {
+        return std::unexpected(VmError{std::move(message), true});
+    };
     if (const auto ram = machine::check_ram(definition_.memory_bytes, machine::host_ram()); !ram) return ram;
     if (definition_.cpus < 1 || definition_.cpus > 16)
         return unusable(fmt::format("{} processors: a VM has 1 to 16", definition_.cpus));
@@ -115,7 +117,8 @@ VmOutcome HostedVm::run_until_end() {
         }
         old.reset();  // devices have let go of the backends before the next boot takes them
         if (!end.reset || definition_.no_reboot) return end.outcome;
-        if (const auto made = new_board(); !made) return {VmEnd::host_error, "reset: " + made.error().message};
+        if (const auto made = new_board(); !made)
+            return {VmEnd::host_error, "reset: " + made.error().message};
     }
 }
 
@@ -125,9 +128,10 @@ VmOutcome HostedVm::run() {
     run_ns_ = base::monotonic_ns() - begin;
     for (size_t i = 0; i < backends_.disks.size(); ++i) {
         backend::BlockBackend& disk = *backends_.disks[i];
-        if (const int error = disk.readonly() ? 0 : disk.flush(); error != 0 && outcome.end != VmEnd::host_error)
-            outcome = {VmEnd::host_error,
-                       fmt::format("{}: what the guest wrote may be lost: {}", definition_.disks[i].path, std::strerror(error))};
+        if (const int error = disk.readonly() ? 0 : disk.flush();
+            error != 0 && outcome.end != VmEnd::host_error)
+            outcome = {VmEnd::host_error, fmt::format("{}: what the guest wrote may be lost: {}",
+                                                      definition_.disks[i].path, std::strerror(error))};
     }
     return outcome;
 }
