@@ -1,0 +1,39 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every guest under every engine: the same program, the same verdict.
+#include <gtest/gtest.h>
+
+#include "guest.h"
+
+namespace triune::contract {
+namespace {
+
+struct GuestCase {
+    const char* name;
+    unsigned cpus;
+};
+
+class Guests : public ::testing::TestWithParam<std::tuple<const char*, GuestCase>> {};
+
+TEST_P(Guests, Pass) {
+    const auto& [engine, guest] = GetParam();
+    Bench bench(engine, guest.cpus);
+    bench.load_guest(guest.name);
+    bench.run();
+    EXPECT_EQ(bench.result, passed) << bench.story();
+    EXPECT_EQ(bench.trouble, "");
+}
+
+constexpr GuestCase guests[] = {
+    {"long_mode", 1}, {"page_fault", 1}, {"syscall", 1}, {"timer", 1}, {"self_modifying", 1}, {"strings", 1},
+};
+
+INSTANTIATE_TEST_SUITE_P(All, Guests,
+                         ::testing::Combine(::testing::Values("interp", "bt"), ::testing::ValuesIn(guests)),
+                         [](const auto& p) {
+                             return std::string(std::get<0>(p.param)) + "_" + std::get<1>(p.param).name;
+                         });
+
+}  // namespace
+}  // namespace triune::contract
