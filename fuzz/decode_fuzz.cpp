@@ -24,13 +24,23 @@ void require(bool ok, const char* what, const Insn& i) {
 
 void check_operand(const Insn& i, const Operand& o) {
     switch (o.kind) {
-        case OperandKind::gpr: require(o.reg < 16 && (!o.high8 || o.reg < 4), "gpr number", i); break;
-        case OperandKind::vector: require(o.reg < 16, "vector number", i); break;
-        case OperandKind::segment: require(o.reg < 6, "segment number", i); break;
+        case OperandKind::gpr:
+            require(o.reg < 16 && (!o.high8 || o.reg < 4), "gpr number", i);
+            break;
+        case OperandKind::vector:
+            require(o.reg < 16, "vector number", i);
+            break;
+        case OperandKind::segment:
+            require(o.reg < 6, "segment number", i);
+            break;
         case OperandKind::control:
-        case OperandKind::debug: require(o.reg < 16, "control or debug number", i); break;
+        case OperandKind::debug:
+            require(o.reg < 16, "control or debug number", i);
+            break;
         case OperandKind::mmx:
-        case OperandKind::x87: require(o.reg < 8, "mmx or x87 number", i); break;
+        case OperandKind::x87:
+            require(o.reg < 8, "mmx or x87 number", i);
+            break;
         case OperandKind::mem:
             require(o.base >= -1 && o.base <= base_rip, "base", i);
             require(o.index >= -1 && o.index < 16, "index", i);
@@ -39,7 +49,8 @@ void check_operand(const Insn& i, const Operand& o) {
             require(o.segment < 6, "segment", i);
             require(!o.agen || (!o.read && !o.written), "agen without access", i);
             break;
-        default: break;
+        default:
+            break;
     }
     require(!o.conditional_write || o.written, "conditional write is a write", i);
 }
@@ -56,7 +67,8 @@ void check(const Insn& i, size_t available, CodeSize size) {
     require(i.address_bits == 16 || i.address_bits == 32 || i.address_bits == 64, "address size", i);
     require(i.operand_bits == 8 || i.operand_bits == 16 || i.operand_bits == 32 || i.operand_bits == 64,
             "operand size", i);
-    require(size == CodeSize::bits64 || (i.rex == 0 && i.address_bits != 64), "64-bit things in 64-bit code only", i);
+    require(size == CodeSize::bits64 || (i.rex == 0 && i.address_bits != 64),
+            "64-bit things in 64-bit code only", i);
     constexpr u32 status = flag::arithmetic | flag::df;
     require(((i.flags_read | i.flags_written) & ~status) == 0, "status flags only", i);
     require((i.flags_maybe_written & ~i.flags_written) == 0, "maybe is listed", i);
@@ -78,7 +90,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t bytes) {
         if (status == DecodeStatus::ok) {
             check(i, bytes, size);
             Insn exact;
-            if (decode(code.first(i.length), size, exact) != DecodeStatus::ok || describe(exact) != describe(i))
+            if (decode(code.first(i.length), size, exact) != DecodeStatus::ok ||
+                describe(exact) != describe(i))
                 std::abort();
         } else if (status == DecodeStatus::need_more && bytes >= 15) {
             std::abort();

@@ -138,26 +138,11 @@ struct FeatureDependency {
     std::string_view needed, by;
 };
 inline constexpr auto feature_dependencies = std::to_array<FeatureDependency>({
-    {"sse2", "sse3"},
-    {"sse3", "ssse3"},
-    {"ssse3", "sse4_1"},
-    {"sse4_1", "sse4_2"},
-    {"sse2", "aes"},
-    {"sse2", "pclmulqdq"},
-    {"sse2", "sha_ni"},
-    {"sse4_2", "avx"},
-    {"xsave", "avx"},
-    {"avx", "avx2"},
-    {"avx", "fma"},
-    {"avx", "f16c"},
-    {"avx", "vaes"},
-    {"avx", "vpclmulqdq"},
-    {"aes", "vaes"},
-    {"pclmulqdq", "vpclmulqdq"},
-    {"pcid", "invpcid"},
-    {"apic", "x2apic"},
-    {"apic", "tsc_deadline"},
-    {"apic", "arat"},
+    {"sse2", "sse3"},    {"sse3", "ssse3"},     {"ssse3", "sse4_1"},      {"sse4_1", "sse4_2"},
+    {"sse2", "aes"},     {"sse2", "pclmulqdq"}, {"sse2", "sha_ni"},       {"sse4_2", "avx"},
+    {"xsave", "avx"},    {"avx", "avx2"},       {"avx", "fma"},           {"avx", "f16c"},
+    {"avx", "vaes"},     {"avx", "vpclmulqdq"}, {"aes", "vaes"},          {"pclmulqdq", "vpclmulqdq"},
+    {"pcid", "invpcid"}, {"apic", "x2apic"},    {"apic", "tsc_deadline"}, {"apic", "arat"},
 });
 
 }  // namespace triune::x86

@@ -11,9 +11,9 @@ namespace triune::x86 {
 
 /// Who a processor says it is: CPUID leaves 0, 1 EAX and 0x80000002-4.
 struct CpuIdentity {
-    CpuidResult vendor;    ///< EBX, ECX, EDX of leaf 0
-    u32 signature = 0;     ///< EAX of leaf 1: family, model, stepping
-    std::string brand;     ///< at most 47 characters
+    CpuidResult vendor;  ///< EBX, ECX, EDX of leaf 0
+    u32 signature = 0;   ///< EAX of leaf 1: family, model, stepping
+    std::string brand;   ///< at most 47 characters
     [[nodiscard]] bool intel() const { return vendor.ebx == 0x756e6547; }  // "Genu"
 };
 

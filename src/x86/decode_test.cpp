@@ -404,10 +404,18 @@ TEST(Decode, Table) {
         Insn i;
         std::string got;
         switch (decode(parse(c.hex), size_of(c.bits), i)) {
-            case DecodeStatus::ok: got = describe(i); break;
-            case DecodeStatus::need_more: got = "need more"; break;
-            case DecodeStatus::invalid: got = "invalid"; break;
-            case DecodeStatus::too_long: got = "too long"; break;
+            case DecodeStatus::ok:
+                got = describe(i);
+                break;
+            case DecodeStatus::need_more:
+                got = "need more";
+                break;
+            case DecodeStatus::invalid:
+                got = "invalid";
+                break;
+            case DecodeStatus::too_long:
+                got = "too long";
+                break;
         }
         EXPECT_EQ(got, c.expected) << c.bits << ": " << c.hex;
     }
@@ -449,7 +457,8 @@ TEST(Decode, FailureLeavesTheResultAlone) {
 }
 
 TEST(Decode, Layout) {
-    const Insn i = must_decode("66 f0 4c 81 84 88 44 33 22 11 78 56 34 12");  // lock add [rax+rcx*4+disp], imm
+    const Insn i =
+        must_decode("66 f0 4c 81 84 88 44 33 22 11 78 56 34 12");  // lock add [rax+rcx*4+disp], imm
     EXPECT_EQ(i.prefix_bytes, 3);
     EXPECT_EQ(i.rex, 0x4c);
     EXPECT_EQ(i.opcode_map, 0);
