@@ -58,7 +58,7 @@ void BlockCompiler::push_return_address(size_t i) {
     e_.lea(t0(), e_.ptr[guest_rsp() - 8]);
     probe(8, true);
     if (static_cast<i64>(rip) == static_cast<i32>(rip)) {
-        e_.mov(e_.qword[t0()], static_cast<u32>(rip));
+        e_.mov(e_.qword[t0()], rip);
     } else {
         e_.load_constant(t1(), rip);
         e_.mov(e_.ptr[t0()], t1());

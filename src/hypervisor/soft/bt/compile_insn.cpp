@@ -232,7 +232,7 @@ void BlockCompiler::push(size_t i) {
             e_.mov(t1(), e_.qword_at(s_.data.spill));
             e_.mov(e_.ptr[t0()], t1());
             break;
-        case OperandKind::imm: e_.mov(e_.qword[t0()], static_cast<u32>(o.disp)); break;
+        case OperandKind::imm: e_.mov(e_.qword[t0()], static_cast<u64>(o.disp)); break;
         default:
             if (lives_in_memory(o.reg)) {
                 e_.mov(t1(), e_.qword_at(s_.vcpu.state.gpr[o.reg]));

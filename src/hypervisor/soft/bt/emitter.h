@@ -55,7 +55,7 @@ public:
     template <class T>
     void store_constant(const T& field, u64 value) {
         if (static_cast<i64>(value) == static_cast<i32>(value)) {
-            mov(qword_at(field), static_cast<u32>(value));
+            mov(qword_at(field), value);
         } else {
             const u8* p = reinterpret_cast<const u8*>(&field);
             mov(dword_at(*p), static_cast<u32>(value));
