@@ -75,7 +75,6 @@ Guest<u64> System::pushf(unsigned operand_bits) {
 Guest<void> System::hlt() {
     auto& st = vcpu_.state;
     if (st.cpl() != 0 || st.v8086()) return raise(Fault::gp(0));
-    vcpu_.counters.add(observe::Counter::halts);
     st.halted = 1;
     return {};
 }

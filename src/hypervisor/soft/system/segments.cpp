@@ -77,7 +77,6 @@ Guest<void> System::load_segment(Seg seg, u16 selector) {
         SYS_TRY(r, data_segment(*this, selector));
         st.seg[seg] = *r;
     }
-    if (seg == Seg::ss) st.interrupt_shadow = 1;
     return {};
 }
 

@@ -38,7 +38,6 @@ TEST_F(Segments, NullClearsTheBase) {
 TEST_F(Segments, StackSegmentLoads) {
     EXPECT_OK(system.load_segment(Seg::ss, 0));
     EXPECT_EQ(st.cpl(), 0u);
-    EXPECT_EQ(st.interrupt_shadow, 1);
     EXPECT_FAULT(system.load_segment(Seg::ss, 3), Fault::gp(0));
     EXPECT_FAULT(system.load_segment(Seg::ss, sel::udata | 3), Fault::gp(sel::udata));
     EXPECT_FAULT(system.load_segment(Seg::ss, sel::kcode64), Fault::gp(sel::kcode64));

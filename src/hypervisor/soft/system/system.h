@@ -78,6 +78,7 @@ public:
     Guest<void> invlpg(Gva gva);
     Guest<void> invpcid(u64 type, u64 pcid, Gva gva);
     Guest<void> swapgs();
+    /// Sets state.halted. The run loop counts halts.
     Guest<void> hlt();
     /// CLI/STI/POPF rules with IOPL, VME and PVI. `next` semantics (interrupt shadow) included.
     Guest<void> cli();
@@ -87,7 +88,8 @@ public:
     Guest<void> vmcall();
 
     // -- segments and descriptors (Intel SDM 3A 3, 5) -----------------------------------------
-    /// MOV/POP to ES, SS, DS, FS, GS.
+    /// Loads of ES, SS, DS, FS, GS. The interrupt shadow after MOV SS and POP SS is the caller's to set
+    /// (LSS has none).
     Guest<void> load_segment(x86::Seg seg, u16 selector);
     Guest<void> lldt(u16 selector);
     Guest<void> ltr(u16 selector);
