@@ -39,6 +39,10 @@ public:
     virtual void send(std::span<const u8> frame) = 0;
     /// Largest frame that the backend gives to a client, in bytes.
     [[nodiscard]] virtual u32 max_frame() const = 0;
+    /// Frames from the backend were made on this host, with right checksums: a client need not look.
+    [[nodiscard]] virtual bool checksums_hold() const { return false; }
+    /// send() takes TCP segments of any size that IPv4 can express, whatever the network's MTU.
+    [[nodiscard]] virtual bool takes_large_segments() const { return false; }
 };
 
 }  // namespace triune::backend

@@ -56,6 +56,7 @@ public:
     void attach(NetClient* client) override {
         const std::lock_guard lock(mutex_);
         client_ = client;
+        backlog_.clear();  // that was for the former client
     }
     void kick() override {
         if (kicked_.exchange(true)) return;
@@ -67,6 +68,8 @@ public:
         slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
     }
     u32 max_frame() const override { return ethernet_frame; }
+    bool checksums_hold() const override { return true; }  // libslirp ends connections; it forwards no packets
+    bool takes_large_segments() const override { return true; }  // they end in a socket's buffer anyhow
 
 private:
     struct Timer {

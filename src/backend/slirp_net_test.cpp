@@ -265,6 +265,24 @@ TEST_F(SlirpNetTest, TcpToTheHost) {
     EXPECT_EQ(::recv(connection.get(), text, 8, 0), 0);
 }
 
+TEST_F(SlirpNetTest, LargeSegmentsArriveWhole) {
+    Socket server(SOCK_STREAM);
+    start();
+    guest->send(tcp(4002, server.port, 0, 0, syn));
+    const auto answer = segment(4002, syn | ack);
+    ASSERT_TRUE(answer);
+    const u32 theirs = get32(*answer, 38) + 1;
+    guest->send(tcp(4002, server.port, 1, theirs, ack));
+    std::string text(50'000, 0);
+    for (size_t i = 0; i < text.size(); i++) text[i] = static_cast<char>(i * 7 >> 3);
+    ASSERT_TRUE(net->takes_large_segments());
+    guest->send(tcp(4002, server.port, 1, theirs, ack | push, text));
+    const base::Fd connection(::accept(server.fd.get(), nullptr, nullptr));
+    std::string got(text.size(), 0);
+    ASSERT_EQ(::recv(connection.get(), got.data(), got.size(), MSG_WAITALL), static_cast<ssize_t>(got.size()));
+    EXPECT_TRUE(got == text);
+}
+
 TEST_F(SlirpNetTest, RefusedConnectionIsReset) {
     u16 port = 0;
     {

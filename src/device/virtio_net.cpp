@@ -9,11 +9,13 @@ namespace triune::device {
 namespace {
 
 // Features (5.1.3).
-constexpr u64 feature_mac = 1 << 5, feature_mergeable = 1 << 15, feature_status = 1 << 16;
+constexpr u64 feature_checksum = 1 << 0, feature_guest_checksum = 1 << 1, feature_mac = 1 << 5,
+              feature_host_tso4 = 1 << 11, feature_mergeable = 1 << 15, feature_status = 1 << 16;
 constexpr u16 link_up = 1;
 constexpr unsigned rx = 0, tx = 1;
 
-/// struct virtio_net_hdr (5.1.6): zero means no offloads, and none are offered.
+/// struct virtio_net_hdr (5.1.6); zero means no offloads.
+constexpr u8 needs_checksum = 1, checksum_valid = 2, gso_none = 0, gso_tcp4 = 1;
 struct Header {
     u8 flags = 0, gso_type = 0;
     u16 hdr_len = 0, gso_size = 0, csum_start = 0, csum_offset = 0;
@@ -34,12 +36,36 @@ std::vector<u8> configuration(const backend::MacAddress& mac) {
     return c;
 }
 
+u64 features_for(const backend::NetBackend& net) {
+    return feature_checksum | feature_mac | feature_status | feature_mergeable |
+           (net.checksums_hold() ? feature_guest_checksum : 0) |
+           (net.takes_large_segments() ? feature_host_tso4 : 0);
+}
+
+/// Internet checksum (RFC 1071) of `data`: the sum in network order, complemented.
+u16 internet_checksum(std::span<const u8> data) {
+    u64 sum = 0;
+    size_t i = 0;
+    for (; i + 4 <= data.size(); i += 4) {
+        u32 word;
+        std::memcpy(&word, &data[i], 4);
+        sum += word;
+    }
+    if (i < data.size()) {
+        u32 rest = 0;
+        std::memcpy(&rest, &data[i], data.size() - i);
+        sum += rest;
+    }
+    while (sum >> 16) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<u16>(~sum);
+}
+
 }  // namespace
 
 VirtioNet::VirtioNet(memory::GuestMemory& memory, backend::NetBackend& net, const backend::MacAddress& mac)
     : VirtioPci(memory, {.type = 1,
                          .class_code = 0x020000,
-                         .features = feature_mac | feature_status | feature_mergeable,
+                         .features = features_for(net),
                          .queue_sizes = {queue_size, queue_size},
                          .config = configuration(mac)}),
       net_(net),
@@ -56,6 +82,9 @@ void VirtioNet::activated() {
     const std::scoped_lock lock(transmit_mutex_, receive_mutex_);
     transmitting_ = receiving_ = true;
     mergeable_ = features() & feature_mergeable;
+    checksum_ = features() & feature_checksum;
+    segments_ = checksum_ && (features() & feature_host_tso4);
+    vouch_ = features() & feature_guest_checksum;
 }
 
 void VirtioNet::notified(unsigned) { net_.kick(); }
@@ -96,7 +125,25 @@ void VirtioNet::send(const VirtioChain& chain) {
     // A copy: the guest must not be able to change a frame while it is being looked at.
     tx_frame_.resize(chain.readable_size - header_size);
     chain.read(header_size, tx_frame_.data(), tx_frame_.size());
-    net_.send(tx_frame_);
+    if (complete(tx_frame_, chain)) net_.send(tx_frame_);
+}
+
+/// Does to the frame what its header asks for. False when it asks for what was not agreed on, or
+/// for a checksum outside the frame: the frame is dropped.
+bool VirtioNet::complete(std::span<u8> frame, const VirtioChain& chain) const {
+    if (!checksum_) return true;  // the driver leaves the header zero (5.1.6.2)
+    Header header;
+    if (!chain.read_value(0, header)) return false;
+    // A large segment goes on as it is, as one packet of its full length.
+    if (header.gso_type != gso_none && !(segments_ && header.gso_type == gso_tcp4)) return false;
+    if (!(header.flags & needs_checksum)) return header.gso_type == gso_none;
+    // The field holds the sum of the pseudo header, which the sum over the rest then includes.
+    const u64 field = u64{header.csum_start} + header.csum_offset;
+    if (header.csum_start > frame.size() || field + 2 > frame.size()) return false;
+    u16 sum = internet_checksum(frame.subspan(header.csum_start));
+    if (sum == 0) sum = 0xffff;  // the same number, but to UDP zero means none
+    std::memcpy(&frame[field], &sum, 2);
+    return true;
 }
 
 // Receive --------------------------------------------------------------------------------------------
@@ -139,6 +186,7 @@ bool VirtioNet::fill(std::span<const u8> frame) {
         return true;
     }
     Header header;
+    header.flags = vouch_ ? checksum_valid : 0;
     header.num_buffers = used;
     rx_chains_[0].write(0, &header, header_size);
     u64 done = 0;

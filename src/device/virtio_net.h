@@ -10,7 +10,8 @@
 namespace triune::device {
 
 /// Virtio network device (Virtio 1.2, 5.1): one receive and one transmit queue, both served on the
-/// backend's thread.
+/// backend's thread. It completes checksums of what the guest sends; it takes large TCP segments and
+/// vouches for checksums of what the guest receives where the backend allows that.
 class VirtioNet final : public VirtioPci, private backend::NetClient {
 public:
     static constexpr u16 queue_size = 256;
@@ -28,6 +29,7 @@ private:
     void receive_done() override;
 
     void send(const VirtioChain& chain);
+    [[nodiscard]] bool complete(std::span<u8> frame, const VirtioChain& chain) const;
     bool fill(std::span<const u8> frame);
 
     backend::NetBackend& net_;
@@ -35,12 +37,12 @@ private:
 
     // Lock order: transmit, then receive (a frame that is sent may be answered on the spot).
     std::mutex transmit_mutex_;
-    bool transmitting_ = false;
+    bool transmitting_ = false, checksum_ = false, segments_ = false;
     VirtioChain tx_chain_;
     std::vector<u8> tx_frame_;
 
     std::mutex receive_mutex_;
-    bool receiving_ = false, mergeable_ = false;
+    bool receiving_ = false, mergeable_ = false, vouch_ = false;
     std::vector<VirtioChain> rx_chains_;
 };
 
