@@ -140,7 +140,7 @@ bool SoftVcpu::inject() {
             return false;
         waiting = apic_.has_interrupt();
     }
-    c_.interrupt_waiting = waiting || nmi_pending_;
+    c_.interrupt_waiting = waiting;
     return true;
 }
 
@@ -167,6 +167,8 @@ bool SoftVcpu::reference_steps(unsigned count) {
 // so the reference engine takes twice as many each time.
 bool SoftVcpu::execute() {
     constexpr unsigned longest = 1024, patient = 4;
+    // A second NMI comes with the IRET that ends the first one's handler; only single steps see that.
+    if (nmi_pending_) return reference_steps(longest);
     const u64 start = c_.state.rip;
     switch (engine_.run()) {
         case EngineExit::signalled:

@@ -38,7 +38,7 @@ private:
     bool reference_steps(unsigned count);
     [[nodiscard]] bool must_look() const {
         const x86::VcpuState& s = c_.state;
-        return c_.signals.any() ||
+        return c_.signals.any() || (nmi_pending_ && !s.nmi_blocked) ||
                (c_.interrupt_waiting && (s.rflags & x86::flag::if_) && !s.interrupt_shadow);
     }
 
