@@ -23,6 +23,7 @@ struct DirectExit {
     CodeOffset stub = 0;     ///< what it points to while unlinked
     u64 target = 0;          ///< guest RIP
     FlagsAt flags = FlagsAt::host;
+    mmu::TlbMode mode = mmu::TlbMode::user;  ///< mode that the target runs in
     bool same_page = false;  ///< target lies in the source's virtual page
     bool back_edge = false;  ///< target lies at or before the source: a loop must be interruptible
 };

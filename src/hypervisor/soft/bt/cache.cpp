@@ -60,7 +60,7 @@ void BlockCache::remember(const Block& b) {
 
 void BlockCache::link(u32 exit_id, Block& target) {
     DirectExit& x = exits_[exit_id];
-    if (x.target_block) return;
+    if (x.target_block || x.mode != target.mode) return;
     const bool check = target.checked && !x.same_page;
     CodeOffset entry;
     if (x.flags == FlagsAt::memory) {

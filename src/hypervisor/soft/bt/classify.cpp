@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/bt/classify.h"
 
+#include "x86/vcpu_state.h"
+
 namespace triune::hypervisor::soft::bt {
 namespace {
 
@@ -126,7 +128,70 @@ Treatment branch(const x86::Insn& i) {
 
 }  // namespace
 
-Treatment classify(const x86::Insn& i) {
+SystemOp system_op(const x86::Insn& i) {
+    switch (i.mnemonic) {
+        case ZYDIS_MNEMONIC_SYSCALL: return SystemOp::syscall;
+        case ZYDIS_MNEMONIC_SYSRET: return i.operand_bits == 64 ? SystemOp::sysret64 : SystemOp::sysret32;
+        case ZYDIS_MNEMONIC_RDMSR: return SystemOp::rdmsr;
+        case ZYDIS_MNEMONIC_WRMSR: return SystemOp::wrmsr;
+        case ZYDIS_MNEMONIC_CPUID: return SystemOp::cpuid;
+        case ZYDIS_MNEMONIC_INVLPG: return SystemOp::invlpg;
+        case ZYDIS_MNEMONIC_MOV:
+            return i.op[0].kind == x86::OperandKind::control ? SystemOp::write_cr3 : SystemOp::read_cr2;
+        default: return SystemOp::iret;
+    }
+}
+
+bool ends_block(const x86::Insn& i, Treatment t) {
+    return (i.is_branch && t != Treatment::conditional) || t == Treatment::set_ac || t == Treatment::system;
+}
+
+namespace {
+
+/// System instructions, as far as they are not left to the reference engine. `decline` for others.
+Treatment system_treatment(const x86::Insn& i, mmu::TlbMode mode) {
+    const bool kernel = mode != mmu::TlbMode::user;
+    const x86::Operand &to = i.op[0], &from = i.op[1];
+    switch (i.mnemonic) {
+        case ZYDIS_MNEMONIC_SYSCALL: return Treatment::system;
+        case ZYDIS_MNEMONIC_CPUID: return Treatment::system;
+        case ZYDIS_MNEMONIC_SYSRET:
+        case ZYDIS_MNEMONIC_IRETQ:
+        case ZYDIS_MNEMONIC_RDMSR:
+        case ZYDIS_MNEMONIC_WRMSR:
+        case ZYDIS_MNEMONIC_INVLPG: return kernel ? Treatment::system : Treatment::decline;
+        case ZYDIS_MNEMONIC_CLI: return kernel ? Treatment::cli : Treatment::decline;
+        case ZYDIS_MNEMONIC_STI: return kernel ? Treatment::sti : Treatment::decline;
+        case ZYDIS_MNEMONIC_CLD: return Treatment::cld;
+        case ZYDIS_MNEMONIC_STD: return Treatment::std;
+        case ZYDIS_MNEMONIC_PUSHFQ: return Treatment::pushf;
+        case ZYDIS_MNEMONIC_SWAPGS: return kernel ? Treatment::swapgs : Treatment::decline;
+        case ZYDIS_MNEMONIC_RDTSC:
+        case ZYDIS_MNEMONIC_RDTSCP: return Treatment::rdtsc;
+        case ZYDIS_MNEMONIC_STAC:
+        case ZYDIS_MNEMONIC_CLAC: return kernel ? Treatment::set_ac : Treatment::decline;
+        case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW: case ZYDIS_MNEMONIC_MOVSD:
+        case ZYDIS_MNEMONIC_MOVSQ: case ZYDIS_MNEMONIC_STOSB: case ZYDIS_MNEMONIC_STOSW:
+        case ZYDIS_MNEMONIC_STOSD: case ZYDIS_MNEMONIC_STOSQ: {
+            if (i.uses_vector_state || i.address_bits != 64) return Treatment::decline;
+            for (u8 n = 0; n < i.operand_count; ++n)
+                if (i.op[n].kind == x86::OperandKind::mem && i.op[n].segment >= x86::fs) return Treatment::decline;
+            return Treatment::string;
+        }
+        case ZYDIS_MNEMONIC_MOV:
+            if (to.kind == x86::OperandKind::control && to.reg == 3 && kernel) return Treatment::system;
+            if (from.kind == x86::OperandKind::control && from.reg == 2 && kernel) return Treatment::system;
+            if (from.kind == x86::OperandKind::segment && to.kind == x86::OperandKind::gpr)
+                return Treatment::read_segment;
+            return Treatment::decline;
+        default: return Treatment::decline;
+    }
+}
+
+}  // namespace
+
+Treatment classify(const x86::Insn& i, mmu::TlbMode mode) {
+    if (const Treatment t = system_treatment(i, mode); t != Treatment::decline) return t;
     if (i.is_branch) return branch(i);
     switch (i.mnemonic) {
         case ZYDIS_MNEMONIC_LEA: return Treatment::lea;

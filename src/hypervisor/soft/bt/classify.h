@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "hypervisor/soft/bt/engine_data.h"
 #include "x86/insn.h"
 
 namespace triune::hypervisor::soft::bt {
@@ -15,10 +16,20 @@ enum class Treatment : u8 {
     bit_string,   ///< BT, BTS, BTR, BTC with a register offset into memory
     moffs,        ///< MOV between the accumulator and an absolute address
     push, pop, leave,
+    string,       ///< MOVS and STOS, with or without REP
+    cli, sti, cld, std, pushf, swapgs, rdtsc, read_segment,
+    set_ac,       ///< STAC, CLAC: the rest runs with other access rights
+    system,       ///< SystemOp
     jump, jump_indirect, conditional, loop, call, call_indirect, ret,
 };
 
-Treatment classify(const x86::Insn& insn);
+Treatment classify(const x86::Insn& insn, mmu::TlbMode mode);
+
+/// Which one, for Treatment::system.
+SystemOp system_op(const x86::Insn& insn);
+
+/// Ends a block: control goes elsewhere or under another mode.
+bool ends_block(const x86::Insn& insn, Treatment treatment);
 
 /// Needs YMM state, not just x87 and SSE.
 bool uses_avx(const x86::Insn& insn);

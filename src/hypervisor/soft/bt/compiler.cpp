@@ -15,7 +15,7 @@ void BlockCompiler::compile(bool declined_after) {
     for (const Insn& insn : insns_) {
         rips_.push_back(rip);
         rip += insn.length;
-        treatment_.push_back(classify(insn));
+        treatment_.push_back(classify(insn, block_.mode));
         vector |= insn.uses_vector_state;
         avx |= uses_avx(insn);
     }
@@ -102,7 +102,9 @@ bool BlockCompiler::clobbers(size_t i) const {
         case Treatment::lea:
         case Treatment::jump:
         case Treatment::conditional:
-        case Treatment::loop: return false;
+        case Treatment::loop:
+        case Treatment::swapgs:
+        case Treatment::read_segment: return false;
         case Treatment::copy: return insns_[i].memory() != nullptr;
         default: return true;
     }
@@ -161,6 +163,17 @@ void BlockCompiler::emit_instruction(size_t i) {
         case Treatment::call: call(i); break;
         case Treatment::call_indirect: call_indirect(i); break;
         case Treatment::ret: ret(i); break;
+        case Treatment::string: string(i); break;
+        case Treatment::cli: set_rflags(i, x86::flag::if_, false); break;
+        case Treatment::cld: set_rflags(i, x86::flag::df, false); break;
+        case Treatment::std: set_rflags(i, x86::flag::df, true); break;
+        case Treatment::sti: sti(i); break;
+        case Treatment::pushf: pushf(i); break;
+        case Treatment::swapgs: swapgs(); break;
+        case Treatment::rdtsc: rdtsc(i); break;
+        case Treatment::read_segment: read_segment(i); break;
+        case Treatment::set_ac: set_ac(i); break;
+        case Treatment::system: system(i); break;
         case Treatment::decline: break;  // the scanner ends a block before it
     }
 }
@@ -171,6 +184,7 @@ void BlockCompiler::exit_to(u64 target, u32 patch, FlagsAt flags) {
     x.patch = patch;
     x.target = target;
     x.flags = flags;
+    x.mode = block_.mode;
     x.same_page = (target >> 12) == (block_.rip >> 12);
     x.back_edge = target <= current_rip_;
     Cold c{ColdKind::link};

@@ -73,6 +73,17 @@ private:
     void push_value(const Xbyak::Reg64& value);
     void pop(size_t i);
     void leave(size_t i);
+    // compile_system.cpp
+    void string(size_t i);
+    void set_rflags(size_t i, u32 bits, bool set);
+    void sti(size_t i);
+    void pushf(size_t i);
+    void swapgs();
+    void rdtsc(size_t i);
+    void read_segment(size_t i);
+    void set_ac(size_t i);
+    void system(size_t i);
+
     void jump_indirect(size_t i);
     void conditional(size_t i);
     void loop(size_t i);
@@ -103,6 +114,7 @@ private:
     std::vector<Cold> cold_;
     Flags flags_ = Flags::dead;
     bool ended_ = false;
+    bool after_sti_ = false;
     u64 current_rip_ = 0;
 };
 

@@ -16,7 +16,12 @@ enum class LeaveReason : u32 {
     signalled, ///< Signals::pending is not zero
     declined,  ///< the instruction at state.rip is for the reference engine
     vector,    ///< the block at state.rip needs the guest's vector state in the host's registers
+    page_fault, ///< EngineData::fault_address and fault_code, at state.rip
+    system,    ///< the instruction at state.rip is EngineData::system_op, EngineData::next_rip follows it
 };
+
+/// System instructions that the translator hands to soft/system itself.
+enum class SystemOp : u32 { syscall, sysret32, sysret64, iret, write_cr3, read_cr2, rdmsr, wrmsr, cpuid, invlpg };
 
 /// The translator's own data that translated code reaches by absolute 32-bit addresses.
 struct EngineData {
@@ -27,6 +32,11 @@ struct EngineData {
     u64 host_sp;    ///< C++ stack pointer while translated code runs
     u64 shadow_sp;  ///< host RSP of translated code: a stack of host return addresses
     std::array<u64, mmu::tlb_modes> shadow_sp_of_mode;
+    u64 next_rip;
+    u64 fault_address;
+    u32 fault_code;
+    u32 mode;       ///< TlbMode whose shadow stack is in use
+    SystemOp system_op;
     u64 rip;        ///< guest RIP of whatever leaves translated code
     u64 spill;
     /// The guest's status flags when they are not in the host's: AL = OF, AH as LAHF gives it.

@@ -11,7 +11,8 @@ std::vector<u32> live_flags(std::span<const x86::Insn> block) {
     std::vector<u32> live(block.size() + 1, all);
     for (size_t i = block.size(); i-- > 0;) {
         const x86::Insn& insn = block[i];
-        if (insn.is_branch) {
+        // PUSHF's image needs them all.
+        if (insn.is_branch || insn.mnemonic == ZYDIS_MNEMONIC_PUSHFQ) {
             live[i] = all;
             continue;
         }

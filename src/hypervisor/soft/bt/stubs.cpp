@@ -33,9 +33,9 @@ void emit_leave_common(Emitter& e, Surroundings& s) {
     e.ret();
 }
 
-/// In: scratch0 = guest address, scratch1 = info, return address on the shadow stack. Out: scratch0
-/// = host address. Keeps every guest register and the vector state; not the flags.
-void emit_tlb_miss(Emitter& e, Surroundings& s, void* translator, TlbMissHelper helper, CodeOffset declined) {
+/// Calls a helper. In: scratch0 and scratch1 are its arguments, the return address lies on the shadow stack. Out:
+/// scratch0 = what the helper returned; on 0 leaves with the reason that the helper has set. Keeps every guest register and the vector state; not the flags.
+void emit_helper(Emitter& e, Surroundings& s, void* translator, TlbMissHelper helper, CodeOffset common) {
     using namespace Xbyak::util;
     for (const u8 g : caller_saved) e.mov(e.qword_at(s.vcpu.state.gpr[g]), Xbyak::Reg64(g));
     e.mov(e.qword_at(s.data.shadow_sp), rsp);
@@ -53,7 +53,7 @@ void emit_tlb_miss(Emitter& e, Surroundings& s, void* translator, TlbMissHelper 
     e.ret();
     e.set_target_here(failed);
     e.lea(rsp, ptr[rsp + 8]);
-    e.jump_to(declined);
+    e.jump_to(common);
 }
 
 }  // namespace
@@ -90,7 +90,7 @@ Xbyak::Address jump_target(Emitter&, EngineData::JumpCache& cache) {
     return qword[t1() * 8 + static_cast<int>(reinterpret_cast<u64>(cache.host.data()))];
 }
 
-Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tlb_miss) {
+Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tlb_miss, StringHelper string) {
     using namespace Xbyak::util;
     Stubs stubs;
     e.nop(16);
@@ -104,7 +104,9 @@ Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tl
         e.jump_to(common);
     }
     stubs.tlb_miss = e.offset();
-    emit_tlb_miss(e, s, translator, tlb_miss, stubs.leave[static_cast<u32>(LeaveReason::declined)]);
+    emit_helper(e, s, translator, tlb_miss, common);
+    stubs.string = e.offset();
+    emit_helper(e, s, translator, string, common);
     for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode) {
         stubs.underflow[mode] = e.offset();
         e.lea(rsp, ptr[rsp - 8]);

@@ -15,6 +15,18 @@ namespace triune::hypervisor::soft::bt {
 /// Helper that translated code calls when its inline TLB probe misses. Returns the host address, or
 /// 0 when the access is not plain RAM within one page. `info` as in TlbMissInfo.
 using TlbMissHelper = u64 (*)(void* translator, u64 gva, u32 info);
+/// MOVS/STOS on VcpuState::gpr. 0: stopped early, registers say how far; EngineData::reason says why.
+using StringHelper = u64 (*)(void* translator, u64, u32 info);
+
+struct StringInfo {
+    static constexpr u32 pack(unsigned size, bool movs, bool rep, mmu::TlbMode mode) {
+        return size | (movs ? 0x100u : 0u) | (rep ? 0x200u : 0u) | static_cast<u32>(mode) << 20;
+    }
+    static constexpr unsigned size(u32 i) { return i & 0xff; }
+    static constexpr bool movs(u32 i) { return i & 0x100; }
+    static constexpr bool rep(u32 i) { return i & 0x200; }
+    static constexpr mmu::TlbMode mode(u32 i) { return static_cast<mmu::TlbMode>(i >> 20); }
+};
 
 struct TlbMissInfo {
     static constexpr u32 pack(unsigned size, bool write, mmu::TlbMode mode) {
@@ -28,8 +40,9 @@ struct TlbMissInfo {
 /// Fixed code at the start of the cache.
 struct Stubs {
     CodeOffset enter = 0;  ///< void(host address): C ABI; loads guest registers and jumps
-    std::array<CodeOffset, 5> leave{};  ///< by LeaveReason; guest RIP is in EngineData::rip
+    std::array<CodeOffset, 7> leave{};  ///< by LeaveReason; guest RIP is in EngineData::rip
     CodeOffset tlb_miss = 0;
+    CodeOffset string = 0;  ///< scratch1 = StringInfo; EngineData::rip is the instruction
     /// Indirect jump to the guest address in scratch0, flags in memory, by TlbMode.
     std::array<CodeOffset, mmu::tlb_modes> indirect{};
     /// Where the bottom of each shadow stack returns to.
@@ -45,7 +58,7 @@ struct Surroundings {
     Stubs stubs;
 };
 
-Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tlb_miss);
+Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tlb_miss, StringHelper string);
 
 /// Saves the host's status flags to EngineData::flags. Uses scratch1.
 void emit_save_flags(Emitter& e, EngineData& d);

@@ -2,18 +2,87 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/bt/tlb_miss.h"
 
+#include <algorithm>
+
 #include "hypervisor/soft/bt/stubs.h"
 
 // This file and what it calls are built without vector registers: the guest's are live.
 namespace triune::hypervisor::soft::bt {
+namespace {
 
-u64 handle_tlb_miss(mmu::Mmu& mmu, u64 gva, u32 info) {
+/// Host address of `gva` for an access of one page's bytes, through the TLB; null when the access
+/// must leave translated code: `data` then says why.
+u8* host_address(mmu::Mmu& mmu, EngineData& data, u64 gva, bool write, mmu::TlbMode mode) {
+    const mmu::TlbEntry& e = mmu.tlb().set[static_cast<unsigned>(mode)][mmu::Tlb::index(gva)];
+    const u64 offset = gva ^ (write ? e.write_tag : e.read_tag);
+    if (offset < page_size) return reinterpret_cast<u8*>(e.host + offset);
+    data.reason = LeaveReason::declined;
+    if (!mmu.canonical(gva)) return nullptr;
     mmu.vcpu().counters.add(observe::Counter::tlb_misses);
-    if ((gva & page_mask) + TlbMissInfo::size(info) > page_size) return 0;
-    const bool write = TlbMissInfo::write(info);
-    const auto t = mmu.fill(gva, write ? mmu::Access::write : mmu::Access::read, TlbMissInfo::mode(info));
-    if (!t || !t->host || (write && !t->writable)) return 0;
-    return reinterpret_cast<u64>(t->host);
+    const auto t = mmu.fill(gva, write ? mmu::Access::write : mmu::Access::read, mode);
+    if (!t) {
+        data.reason = LeaveReason::page_fault;
+        data.fault_address = t.error().address;
+        data.fault_code = t.error().error_code;
+        return nullptr;
+    }
+    return t->host && (!write || t->writable) ? t->host : nullptr;
+}
+
+}  // namespace
+
+u64 handle_tlb_miss(mmu::Mmu& mmu, EngineData& data, u64 gva, u32 info) {
+    if ((gva & page_mask) + TlbMissInfo::size(info) > page_size) {
+        data.reason = LeaveReason::declined;
+        return 0;
+    }
+    return reinterpret_cast<u64>(host_address(mmu, data, gva, TlbMissInfo::write(info), TlbMissInfo::mode(info)));
+}
+
+// SAFETY (inline assembly): both ranges lie within one page of guest RAM each, as host_address gave them.
+u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
+    x86::VcpuState& s = mmu.vcpu().state;
+    u64 &rcx = s.gpr[x86::rcx], &rsi = s.gpr[x86::rsi], &rdi = s.gpr[x86::rdi];
+    const unsigned size = StringInfo::size(info);
+    const bool movs = StringInfo::movs(info), rep = StringInfo::rep(info);
+    const mmu::TlbMode mode = StringInfo::mode(info);
+    data.reason = LeaveReason::declined;
+    if (s.rflags & x86::flag::df) return 0;
+    u64 left = rep ? rcx : 1;
+    while (left) {
+        u64 bytes = page_size - (rdi & page_mask);
+        if (movs) bytes = std::min(bytes, page_size - (rsi & page_mask));
+        const u64 count = std::min(left, bytes / size);
+        if (count == 0) return 0;  // an element crosses a page
+        u8* from = nullptr;
+        if (movs) {
+            from = host_address(mmu, data, rsi, false, mode);
+            if (!from) return 0;
+        }
+        u8* to = host_address(mmu, data, rdi, true, mode);
+        if (!to) return 0;
+        u64 n = count;
+        const u64 rax = s.gpr[x86::rax];
+        switch (size | (movs ? 0x100 : 0)) {
+            case 0x101: asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
+            case 0x102: asm volatile("rep movsw" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
+            case 0x104: asm volatile("rep movsl" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
+            case 0x108: asm volatile("rep movsq" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
+            case 1: asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
+            case 2: asm volatile("rep stosw" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
+            case 4: asm volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
+            default: asm volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
+        }
+        rdi += count * size;
+        if (movs) rsi += count * size;
+        left -= count;
+        if (rep) rcx = left;
+        if (left && mmu.vcpu().signals.any()) {
+            data.reason = LeaveReason::signalled;
+            return 0;
+        }
+    }
+    return 1;
 }
 
 }  // namespace triune::hypervisor::soft::bt

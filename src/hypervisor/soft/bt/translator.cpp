@@ -16,16 +16,23 @@ using observe::Counter;
 using x86::VcpuState;
 
 struct Translator::Impl final : FaultClient {
-    Impl(system::System& system, mmu::VcpuArena& vcpu_arena, const Options& o)
-        : mmu(system.mmu()), vcpu(system.vcpu()), arena(vcpu_arena), options(o),
+    Impl(system::System& sys, mmu::VcpuArena& vcpu_arena, const Options& o)
+        : system(sys), mmu(sys.mmu()), vcpu(sys.vcpu()), arena(vcpu_arena), options(o),
           data(*reinterpret_cast<EngineData*>(vcpu_arena.engine_data())),
           emitter(vcpu_arena.writable(vcpu_arena.code()), vcpu_arena.code_bytes()),
           surroundings{vcpu, vcpu_arena.tlb(), data, {}}, cache(surroundings, emitter, mmu, vcpu_arena) {
         static_assert(sizeof(EngineData) <= mmu::VcpuArena::engine_data_bytes);
         for (auto& shadow : data.shadow) mprotect(shadow.guard.data(), shadow.guard.size(), PROT_NONE);
-        surroundings.stubs = emit_stubs(emitter, surroundings, this, [](void* self, u64 gva, u32 info) {
-            return handle_tlb_miss(static_cast<Impl*>(self)->mmu, gva, info);
-        });
+        surroundings.stubs = emit_stubs(
+            emitter, surroundings, this,
+            [](void* self, u64 gva, u32 info) {
+                auto* impl = static_cast<Impl*>(self);
+                return handle_tlb_miss(impl->mmu, impl->data, gva, info);
+            },
+            [](void* self, u64, u32 info) {
+                auto* impl = static_cast<Impl*>(self);
+                return run_string(impl->mmu, impl->data, info);
+            });
         cache.flush();
         if (options.perf_map) perf_map.open();
     }
@@ -42,6 +49,10 @@ struct Translator::Impl final : FaultClient {
     void save_vector();
     EngineExit finish(EngineExit exit);
 
+    bool run_system(bool& shutdown);
+    bool deliver(const system::Fault& fault, bool& shutdown);
+
+    system::System& system;
     mmu::Mmu& mmu;
     cpu::VcpuContext& vcpu;
     mmu::VcpuArena& arena;
@@ -94,7 +105,7 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
     const unsigned offset = static_cast<unsigned>(rip & page_mask);
     const std::span<const u8> bytes(page.host + offset, page_size - offset);
     insns.clear();
-    bool declined_after = false;
+    bool declined_after = false, after_sti = false;
     for (size_t at = 0; insns.size() < options.max_instructions && at < bytes.size();) {
         // A copy: the guest may change the bytes while they are decoded.
         std::array<u8, 15> copy{};
@@ -105,14 +116,15 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
             declined_after = true;
             break;
         }
-        const Treatment treatment = classify(insn);
+        const Treatment treatment = classify(insn, page.mode);
         if (treatment == Treatment::decline) {
             declined_after = true;
             break;
         }
         insns.push_back(insn);
         at += insn.length;
-        if (insn.is_branch && treatment != Treatment::conditional) break;
+        if (ends_block(insn, treatment) || after_sti) break;
+        after_sti = treatment == Treatment::sti;
     }
     if (insns.empty()) {
         block.declines_first = true;
@@ -143,10 +155,11 @@ Block* Translator::Impl::look_up() {
 LeaveReason Translator::Impl::enter(const Block& block) {
     const unsigned mode = static_cast<unsigned>(block.mode);
     data.shadow_sp = data.shadow_sp_of_mode[mode];
+    data.mode = mode;
     vcpu.counters.add(Counter::engine_entries);
     using Enter = void (*)(const u8*);
     reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter)(arena.code() + block.entry_memory);
-    data.shadow_sp_of_mode[mode] = data.shadow_sp;
+    data.shadow_sp_of_mode[data.mode] = data.shadow_sp;
     save_vector();
     return data.reason;
 }
@@ -209,10 +222,57 @@ EngineExit Translator::Impl::run() {
                 reason = enter(*block);
                 continue;
             }
+            if (reason == LeaveReason::system || reason == LeaveReason::page_fault) {
+                bool shutdown = false;
+                vcpu.state.rflags = unpack_flags(vcpu.state.rflags, data.flags);
+                const bool look =
+                    reason == LeaveReason::system
+                        ? run_system(shutdown)
+                        : deliver(system::Fault::pf({data.fault_address, data.fault_code}), shutdown);
+                data.flags = pack_flags(vcpu.state.rflags);
+                if (shutdown) return finish(EngineExit::shutdown);
+                if (look) return finish(EngineExit::signalled);
+            }
             if (reason == LeaveReason::lookup) vcpu.counters.add(Counter::indirect_misses);
             break;
         }
     }
+}
+
+bool Translator::Impl::deliver(const system::Fault& fault, bool& shutdown) {
+    shutdown = system.deliver_fault(fault) == system::System::Delivered::shutdown;
+    return false;
+}
+
+/// Executes EngineData::system_op. True when the run loop must look: an interrupt waited for IF.
+bool Translator::Impl::run_system(bool& shutdown) {
+    VcpuState& s = vcpu.state;
+    system::Guest<void> done;
+    bool transfers = false;
+    switch (data.system_op) {
+        case SystemOp::syscall: done = system.syscall(data.next_rip); transfers = true; break;
+        case SystemOp::sysret32: done = system.sysret(32); transfers = true; break;
+        case SystemOp::sysret64: done = system.sysret(64); transfers = true; break;
+        case SystemOp::iret: done = system.iret(64); transfers = true; break;
+        case SystemOp::write_cr3: done = system.write_cr(3, data.fault_address); break;
+        case SystemOp::read_cr2: break;  // inline
+        case SystemOp::rdmsr: {
+            const auto value = system.rdmsr(static_cast<u32>(s.gpr[x86::rcx]));
+            if (!value) return deliver(value.error(), shutdown);
+            s.gpr[x86::rax] = static_cast<u32>(*value);
+            s.gpr[x86::rdx] = *value >> 32;
+            break;
+        }
+        case SystemOp::wrmsr:
+            done = system.wrmsr(static_cast<u32>(s.gpr[x86::rcx]),
+                                s.gpr[x86::rdx] << 32 | static_cast<u32>(s.gpr[x86::rax]));
+            break;
+        case SystemOp::cpuid: done = system.cpuid(); break;
+        case SystemOp::invlpg: done = system.invlpg(data.fault_address); break;
+    }
+    if (!done) return deliver(done.error(), shutdown);
+    if (!transfers) s.rip = data.next_rip;
+    return vcpu.interrupt_waiting && (s.rflags & x86::flag::if_);
 }
 
 // Called in signal context: reads the block tables only.
