@@ -88,6 +88,8 @@ TEST_F(FarTransfer, CallGate64SwitchesStacks) {
 }
 
 TEST_F(FarTransfer, CallGateChecks) {
+    call_gate64(0x1000, sel::kcode64, 0);
+    EXPECT_FAULT(system.far_call(sel::gate | 3, 0, 64, 0), Fault::gp(sel::gate));  // the RPL counts
     user();
     call_gate64(0x1000, sel::kcode64, 0);
     EXPECT_FAULT(system.far_call(sel::gate, 0, 64, 0), Fault::gp(sel::gate));
