@@ -35,8 +35,15 @@ def native_root(folder, busybox, micro):
     return root
 
 
+def cpu_seconds(pid):
+    """Processor time of a process with all its threads and the children it waited for."""
+    with open(f"/proc/{pid}/stat") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return sum(int(v) for v in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
 def run_once(command, limit):
-    """Seconds by workload, cycles by micro-cost, and the time to init."""
+    """For the way to init and each workload (wall seconds, processor seconds); cycles by micro-cost."""
     begin = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     times, cycles, started, lines, done = {}, {}, {}, [], False
@@ -49,9 +56,9 @@ def run_once(command, limit):
             if not ready:
                 continue
             chunk = os.read(process.stdout.fileno(), 65536)
-            now = time.monotonic()
             if not chunk:
                 break
+            now = (time.monotonic(), cpu_seconds(process.pid))
             pending += chunk
             *complete, pending = pending.split(b"\n")
             for raw in complete:
@@ -59,11 +66,11 @@ def run_once(command, limit):
                 lines.append(line)
                 words = line.split()
                 if "init: reached after" in line:
-                    times["init"] = now - begin
+                    times["init"] = (now[0] - begin, now[1])
                 elif line.startswith("@begin") and len(words) == 2:
                     started[words[1]] = now
                 elif line.startswith("@end") and len(words) == 2 and words[1] in started:
-                    times[words[1]] = now - started[words[1]]
+                    times[words[1]] = tuple(b - a for a, b in zip(started[words[1]], now))
                 elif line.startswith("micro ") and len(words) == 3:
                     cycles[words[1]] = float(words[2])
                 elif line == "@done":
@@ -85,7 +92,7 @@ def show(rows):
     table = [header]
     for row in rows:
         m = row["median"]
-        form = (lambda v: f"{v:.2f} s") if row["unit"] == "s" else (lambda v: f"{v:,.0f} cyc" if v >= 20 else f"{v:.1f} cyc")
+        form = (lambda v: f"{v:.2f} {row['unit']}") if row["unit"] != "cycles" else (lambda v: f"{v:,.0f} cyc" if v >= 20 else f"{v:.1f} cyc")
         ratio = lambda a, b: f"{m[a] / m[b]:.2f}" if a in m and b in m and m[b] > 0 else "-"
         table.append([row["name"], *(form(m[s]) if s in m else "-" for s in ("triune", "qemu", "native")),
                       ratio("triune", "native"), ratio("qemu", "native"), ratio("triune", "qemu")])
@@ -131,12 +138,14 @@ def main():
             for system in systems:
                 say(f"Round {number + 1} of {options.rounds}: {system}")
                 times, cycles = run_once(commands[system], options.limit)
-                for unit, values in (("s", times), ("cycles", cycles)):
-                    for name, value in values.items():
-                        samples.setdefault((name, unit), {}).setdefault(system, []).append(value)
+                for name, value in times.items():
+                    for unit, seconds in zip(("s", "cpu s"), value):
+                        samples.setdefault((name, unit), {}).setdefault(system, []).append(seconds)
+                for name, value in cycles.items():
+                    samples.setdefault((name, "cycles"), {}).setdefault(system, []).append(value)
 
     rows = []
-    for (name, unit), by_system in sorted(samples.items(), key=lambda item: (item[0][1] != "s", item[0][0] != "init")):
+    for (name, unit), by_system in sorted(samples.items(), key=lambda i: (("s", "cpu s", "cycles").index(i[0][1]), i[0][0] != "init")):
         rows.append({"name": name, "unit": unit, "samples": by_system,
                      "median": {s: statistics.median(v) for s, v in by_system.items()}})
     with open("/proc/cpuinfo") as f:
