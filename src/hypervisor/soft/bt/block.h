@@ -52,6 +52,9 @@ struct Block {
     bool checked = false;       ///< entries from other pages verify the mapping (cookie)
     bool declines_first = false;  ///< holds no code: its first instruction is declined
     bool uses_avx = false;      ///< needs YMM state
+    bool crosses = false;       ///< one instruction that goes on in the next virtual page…
+    Gpa second_page = 0;        ///< …which maps to this page
+    u32 second_cookie = 0;
     u16 guest_bytes = 0;
     u16 guest_instructions = 0;
     u32 cookie = 0;

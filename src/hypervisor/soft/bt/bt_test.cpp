@@ -10,7 +10,7 @@ using x86::Gpr;
 constexpr Gpa data = TestGuest::data;
 
 struct Asm : Xbyak::CodeGenerator {
-    Asm() : CodeGenerator(4096) {}
+    Asm() : CodeGenerator(16384) {}
 };
 
 /// Every behaviour holds with whole blocks, with single instructions, and without chaining.
@@ -304,6 +304,82 @@ TEST_P(Bt, SignalsInterruptLoops) {
     guest.context().signals.pending = 1;
     guest.state().rip = TestGuest::code;
     EXPECT_EQ(guest.translator().run(), cpu::EngineExit::signalled);
+}
+
+TEST_P(Bt, InstructionsAcrossPages) {
+    // A loop whose body has an instruction that begins in one page and ends in the next.
+    Xbyak::Label top;
+    a.mov(ecx, 100);
+    a.xor_(eax, eax);
+    a.jmp(top, Xbyak::CodeGenerator::T_NEAR);
+    a.nop(4096 - 2 - a.getSize());
+    a.L(top);
+    a.add(rax, 0x1234567);
+    a.dec(ecx);
+    a.jnz(top);
+    ASSERT_TRUE(run());
+    EXPECT_EQ(reg(0), 0x1234567u * 100);
+    // The second half changes: the block goes, whichever page the write hits.
+    guest.at<u8>(TestGuest::code + 0x1000) = 0x68;
+    guest.translator().invalidate(TestGuest::code + 0x1000, 1);
+    ASSERT_TRUE(guest.run());
+    EXPECT_NE(reg(0), 0x1234567u * 100);
+}
+
+TEST_P(Bt, StringInstructions) {
+    for (u64 i = 0; i < 10000; ++i) guest.at<u8>(data + i) = static_cast<u8>(i * 7);
+    a.mov(rsi, data + 3);
+    a.mov(rdi, data + 0x4005);
+    a.mov(ecx, 9000);
+    a.rep();
+    a.movsb();
+    a.mov(r8, rdi);
+    a.mov(eax, 0x5a5a5a5a);
+    a.mov(rdi, data + 0x8008);
+    a.mov(ecx, 5000);
+    a.rep();
+    a.stosd();
+    a.movsb();
+    ASSERT_TRUE(run());
+    EXPECT_EQ(memcmp(&guest.at<u8>(data + 3), &guest.at<u8>(data + 0x4005), 9000), 0);
+    EXPECT_EQ(reg(8), data + 0x4005 + 9000);
+    EXPECT_EQ(guest.at<u32>(data + 0x8008 + 4 * 4999), 0x5a5a5a5au);
+    EXPECT_EQ(reg(1), 0u);
+    EXPECT_EQ(reg(6), data + 3 + 9001);
+    EXPECT_EQ(reg(7), data + 0x8008 + 20000 + 1);
+}
+
+TEST_P(Bt, PageFaultInTheMiddleOfAString) {
+    guest.state().idtr = {0, 0, 0};  // no IDT: the fault cannot be delivered
+    a.mov(rdi, TestGuest::bytes - 0x1000);
+    a.mov(ecx, 0x3000);
+    a.rep();
+    a.stosb();
+    guest.load(TestGuest::code, a);
+    guest.state().rip = TestGuest::code;
+    EXPECT_EQ(guest.translator().run(), cpu::EngineExit::shutdown);
+    EXPECT_EQ(reg(1), 0x2000u);
+    EXPECT_EQ(reg(7), TestGuest::bytes);
+    EXPECT_EQ(guest.state().cr2, TestGuest::bytes);
+}
+
+TEST_P(Bt, PushfShowsFlagsFromBothPlaces) {
+    guest.state().rflags |= x86::flag::if_;
+    a.mov(eax, 0x7fffffff);
+    a.inc(eax);  // OF, SF, AF, PF
+    a.stc();
+    a.pushfq();
+    a.pop(rcx);
+    a.cli();
+    a.std();
+    a.pushfq();
+    a.pop(rdx);
+    a.cld();
+    ASSERT_TRUE(run());
+    using namespace x86::flag;
+    EXPECT_EQ(reg(1), fixed | if_ | of | sf | af | pf | cf);
+    EXPECT_EQ(reg(2), fixed | df | of | sf | af | pf | cf);
+    EXPECT_EQ(guest.state().rflags & (df | if_), 0u);
 }
 
 TEST_P(Bt, CarryChainLoop) {

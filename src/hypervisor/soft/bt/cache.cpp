@@ -26,13 +26,19 @@ u32 BlockCache::cookie(u64 rip, Gpa gpa) {
     return cookies_.try_emplace(pair, static_cast<u32>(cookies_.size() + 1)).first->second;
 }
 
-Block& BlockCache::create(u64 rip, const mmu::Mmu::CodePage& page) {
+Block& BlockCache::create(u64 rip, const mmu::Mmu::CodePage& page, const mmu::Mmu::CodePage* second) {
     Block& b = blocks_.emplace_back();
     b.id = static_cast<u32>(blocks_.size() - 1);
     b.rip = rip;
     b.gpa = page.gpa | (rip & page_mask);
     b.mode = page.mode;
     b.checked = page.mode == TlbMode::user || !page.global;
+    if (second) {
+        b.crosses = true;
+        b.second_page = second->gpa;
+        b.checked |= !second->global;
+        b.second_cookie = cookie(rip + page_size, second->gpa);
+    }
     if (b.checked) b.cookie = cookie(rip, b.gpa);
     return b;
 }
@@ -40,28 +46,32 @@ Block& BlockCache::create(u64 rip, const mmu::Mmu::CodePage& page) {
 void BlockCache::add(Block& b) {
     map_[{b.rip, b.gpa, b.mode}] = b.id;
     pages_[b.gpa & ~page_mask].push_back(b.id);
+    if (b.crosses) pages_[b.second_page].push_back(b.id);
     if (!b.declines_first) by_code_.emplace_back(b.begin, b.id);
     const Gva page = b.rip & ~page_mask;
     if (b.checked) {
         checked_pages_.insert(page);
+        if (b.crosses) checked_pages_.insert(page + page_size);
         supervisor_checked_ |= b.mode != TlbMode::user;
     } else {
         supervisor_pages_[page] = b.gpa & ~page_mask;
+        if (b.crosses) supervisor_pages_[page + page_size] = b.second_page;
     }
 }
 
 void BlockCache::remember(const Block& b) {
     if (b.checked) s_.data.cookie[EngineData::cookie_index(b.rip)] = b.cookie;
+    if (b.checked && b.crosses) s_.data.cookie[EngineData::cookie_index(b.rip + page_size)] = b.second_cookie;
     auto& jump = s_.data.jump[static_cast<unsigned>(b.mode)];
     const unsigned i = EngineData::jump_index(b.rip);
     jump.rip[i] = b.rip;
-    jump.host[i] = reinterpret_cast<u64>(arena_.code() + b.entry_memory);
+    jump.host[i] = reinterpret_cast<u64>(arena_.code() + (b.crosses ? b.entry_checked : b.entry_memory));
 }
 
 void BlockCache::link(u32 exit_id, Block& target) {
     DirectExit& x = exits_[exit_id];
     if (x.target_block || x.mode != target.mode) return;
-    const bool check = target.checked && !x.same_page;
+    const bool check = target.checked && (!x.same_page || target.crosses);
     CodeOffset entry;
     if (x.flags == FlagsAt::memory) {
         entry = check ? target.entry_checked : target.entry_memory;
@@ -80,6 +90,7 @@ void BlockCache::unlink(DirectExit& x) {
 }
 
 void BlockCache::kill(Block& b) {
+    if (!b.alive) return;
     b.alive = false;
     map_.erase({b.rip, b.gpa, b.mode});
     for (const u32 id : b.incoming)
@@ -106,9 +117,10 @@ void BlockCache::invalidate(Gpa gpa, u64 size) {
         if (it == pages_.end()) continue;
         std::erase_if(it->second, [&](u32 id) {
             Block& b = blocks_[id];
+            if (!b.alive) return true;
             // A block that declines its first instruction covers at least that one's bytes.
             const u64 bytes = b.declines_first ? 15 : b.guest_bytes;
-            if (b.gpa >= end || b.gpa + bytes <= gpa) return false;
+            if (!b.crosses && (b.gpa >= end || b.gpa + bytes <= gpa)) return false;
             kill(b);
             return true;
         });
@@ -158,7 +170,9 @@ void BlockCache::verify_supervisor_pages() {
         if (it == pages_.end()) continue;
         std::erase_if(it->second, [&](u32 id) {
             Block& b = blocks_[id];
-            if (b.checked || (b.rip & ~page_mask) != page) return false;
+            if (!b.alive) return true;
+            const Gva first = b.rip & ~page_mask;
+            if (b.checked || (first != page && !(b.crosses && first + page_size == page))) return false;
             kill(b);
             return true;
         });

@@ -27,8 +27,8 @@ public:
 
     /// The block for `rip` as `page` maps it, or null.
     Block* find(u64 rip, const mmu::Mmu::CodePage& page);
-    /// A new block, not yet compiled.
-    Block& create(u64 rip, const mmu::Mmu::CodePage& page);
+    /// A new block, not yet compiled. `second`: the next page, for an instruction that crosses into it.
+    Block& create(u64 rip, const mmu::Mmu::CodePage& page, const mmu::Mmu::CodePage* second = nullptr);
     /// To be called once it is compiled.
     void add(Block& block);
     /// Enters it into the jump cache and its page into the cookies: it was just looked up.

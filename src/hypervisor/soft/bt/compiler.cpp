@@ -23,7 +23,7 @@ void BlockCompiler::compile(bool declined_after) {
     block_.guest_instructions = static_cast<u16>(insns_.size());
     block_.uses_avx = avx;
     block_.need = flags_need();
-    if (vector && block_.need == FlagsNeed::host) block_.need = FlagsNeed::memory;
+    if ((vector || block_.crosses) && block_.need == FlagsNeed::host) block_.need = FlagsNeed::memory;
 
     e_.align(16);
     block_.begin = e_.offset();
@@ -61,6 +61,10 @@ void BlockCompiler::emit_entries(bool vector, bool avx) {
     block_.entry_checked = e_.offset();
     if (block_.checked) {
         e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.rip)]), block_.cookie);
+        leave_if(cc::ne, LeaveReason::lookup, block_.rip);
+    }
+    if (block_.checked && block_.crosses) {
+        e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.rip + page_size)]), block_.second_cookie);
         leave_if(cc::ne, LeaveReason::lookup, block_.rip);
     }
     block_.entry_memory = e_.offset();

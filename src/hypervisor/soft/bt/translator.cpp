@@ -43,6 +43,8 @@ struct Translator::Impl final : FaultClient {
 
     [[nodiscard]] bool can_run() const;
     Block* translate(u64 rip, const mmu::Mmu::CodePage& page);
+    Block* translate_crossing(u64 rip, const mmu::Mmu::CodePage& page);
+    void compile(Block& block, bool declined_after);
     Block* look_up();
     LeaveReason enter(const Block& block);
     bool load_vector(bool avx_needed);
@@ -101,7 +103,6 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
         ++flush_count;
     }
     mmu.mark_code(page.gpa);
-    Block& block = cache.create(rip, page);
     const unsigned offset = static_cast<unsigned>(rip & page_mask);
     const std::span<const u8> bytes(page.host + offset, page_size - offset);
     insns.clear();
@@ -112,7 +113,12 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
         const size_t n = std::min<size_t>(copy.size(), bytes.size() - at);
         std::copy_n(bytes.data() + at, n, copy.begin());
         x86::Insn insn;
-        if (x86::decode(std::span(copy.data(), n), x86::CodeSize::bits64, insn) != x86::DecodeStatus::ok) {
+        const auto status = x86::decode(std::span(copy.data(), n), x86::CodeSize::bits64, insn);
+        if (status == x86::DecodeStatus::need_more) {
+            if (insns.empty()) return translate_crossing(rip, page);
+            break;
+        }
+        if (status != x86::DecodeStatus::ok) {
             declined_after = true;
             break;
         }
@@ -126,6 +132,35 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
         if (ends_block(insn, treatment) || after_sti) break;
         after_sti = treatment == Treatment::sti;
     }
+    Block& block = cache.create(rip, page);
+    compile(block, declined_after);
+    return &block;
+}
+
+/// An instruction that goes on in the next page is a block of its own.
+Block* Translator::Impl::translate_crossing(u64 rip, const mmu::Mmu::CodePage& page) {
+    const auto fetched = mmu.fetch(rip);
+    const auto second = mmu.code_page((rip & ~page_mask) + page_size);
+    x86::Insn insn;
+    if (fetched && second && second->host) {
+        mmu.mark_code(second->gpa);
+        const auto again = mmu.fetch(rip);  // what is there now that writes are seen
+        if (again && again->available == again->bytes.size() &&
+            x86::decode(again->bytes, x86::CodeSize::bits64, insn) == x86::DecodeStatus::ok &&
+            classify(insn, page.mode) != Treatment::decline) {
+            insns.assign(1, insn);
+            Block& block = cache.create(rip, page, &*second);
+            compile(block, false);
+            return &block;
+        }
+    }
+    insns.clear();
+    Block& block = cache.create(rip, page);
+    compile(block, true);
+    return &block;
+}
+
+void Translator::Impl::compile(Block& block, bool declined_after) {
     if (insns.empty()) {
         block.declines_first = true;
     } else {
@@ -136,7 +171,6 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
         perf_map.add(arena.code() + block.begin, block.end - block.begin, block.rip);
     }
     cache.add(block);
-    return &block;
 }
 
 /// The block at state.rip, or null when the reference engine must take the next step.
@@ -146,6 +180,14 @@ Block* Translator::Impl::look_up() {
     mmu::Mmu::CodePage at = *page;
     at.mode = mmu.mode_for(vcpu.state.cpl() == 3 ? mmu::Privilege::user : mmu::Privilege::supervisor);
     Block* block = cache.find(vcpu.state.rip, at);
+    if (block && block->crosses) {
+        // Half of it is found by the key; the other half must be where it was, too.
+        const auto second = mmu.code_page((vcpu.state.rip & ~page_mask) + page_size);
+        if (!second || second->gpa != block->second_page) {
+            cache.invalidate(block->gpa, 1);
+            block = nullptr;
+        }
+    }
     if (!block) block = translate(vcpu.state.rip, at);
     if (block->declines_first) return nullptr;
     cache.remember(*block);

@@ -5,12 +5,11 @@
 #include <new>
 
 #include "base/bits.h"
-#include "base/fd.h"
 #include "hypervisor/soft/mmu/arena.h"
 
 namespace triune::hypervisor::soft::mmu {
 
-// SAFETY: one memfd is mapped twice. The run view holds data (read-write) and code (read-execute)
+// SAFETY: the same pages are mapped twice. The run view holds data (read-write) and code (read-execute)
 // below 2 GiB; the write view holds the same bytes read-write, never executable. All pointers
 // handed out lie inside these mappings, which live as long as the arena.
 Result<std::unique_ptr<VcpuArena>> VcpuArena::create(u64 code_bytes) {
@@ -22,16 +21,15 @@ Result<std::unique_ptr<VcpuArena>> VcpuArena::create(u64 code_bytes) {
     code_bytes = base::align_up(code_bytes, page_size);
     const u64 total = code_at + code_bytes;
 
-    const base::Fd fd(memfd_create("triune-vcpu", MFD_CLOEXEC));
-    if (!fd) return fail_errno("memfd_create for a vCPU's code cache");
-    if (ftruncate(fd.get(), static_cast<off_t>(total)) != 0) return fail_errno("sizing a vCPU's code cache");
-
-    void* run = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_32BIT | MAP_NORESERVE, fd.get(), 0);
+    // Shared anonymous memory, which profilers take for generated code; MREMAP with an old size of 0
+    // maps the same pages once more (mremap(2)).
+    void* run = mmap(nullptr, total, PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS | MAP_32BIT | MAP_NORESERVE, -1, 0);
     if (run == MAP_FAILED)
         return fail_errno("no room below 2 GiB of host address space for a vCPU's code cache (make it smaller)");
     arena->run_base_ = static_cast<u8*>(run);
     arena->total_ = total;
-    void* write = mmap(nullptr, total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd.get(), 0);
+    void* write = mremap(run, 0, total, MREMAP_MAYMOVE);
     if (write == MAP_FAILED) return fail_errno("mapping a vCPU's code cache for writing");
     arena->write_base_ = static_cast<u8*>(write);
     if (code_bytes && mprotect(arena->run_base_ + code_at, code_bytes, PROT_READ | PROT_EXEC) != 0)
