@@ -151,11 +151,21 @@ void register_moves(HandlerTable& t) {
     t.add(ZYDIS_MNEMONIC_SAHF, sahf);
     t.add(ZYDIS_MNEMONIC_XLAT, xlat);
     // Hints; all memory accesses here are in order already. CLFLUSH and CLWB are in system_insns.
-    t.add({ZYDIS_MNEMONIC_NOP, ZYDIS_MNEMONIC_PAUSE, ZYDIS_MNEMONIC_ENDBR64, ZYDIS_MNEMONIC_ENDBR32,
+    t.add({ZYDIS_MNEMONIC_NOP, ZYDIS_MNEMONIC_ENDBR64, ZYDIS_MNEMONIC_ENDBR32,
            ZYDIS_MNEMONIC_PREFETCH, ZYDIS_MNEMONIC_PREFETCHW, ZYDIS_MNEMONIC_PREFETCHNTA, ZYDIS_MNEMONIC_PREFETCHT0,
            ZYDIS_MNEMONIC_PREFETCHT1, ZYDIS_MNEMONIC_PREFETCHT2, ZYDIS_MNEMONIC_PREFETCHWT1, ZYDIS_MNEMONIC_LFENCE,
            ZYDIS_MNEMONIC_FNOP},
           nothing);
+    t.add(ZYDIS_MNEMONIC_PAUSE, [](Exec& e, const Insn& i) {
+        // With REX.B it is XCHG R8, rAX; F3 means nothing then.
+        if (i.rex & 1) {
+            const unsigned bits = i.operand_bits;
+            const u64 a = e.gpr(rax, bits), b = e.gpr(x86::r8, bits);
+            e.set_gpr(rax, b, bits);
+            e.set_gpr(x86::r8, a, bits);
+        }
+        return true;
+    });
     t.add({ZYDIS_MNEMONIC_MFENCE, ZYDIS_MNEMONIC_SFENCE}, [](Exec&, const Insn&) {
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         return true;

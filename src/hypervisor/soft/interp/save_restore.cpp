@@ -51,7 +51,7 @@ void load_x87(V& v, const u8* image, bool wide_pointers) {
         std::memset(v.area + V::st + n * 16, 0, 16);
         std::memcpy(v.area + V::st + n * 16, image + V::st + n * 16, 10);
     }
-    v.set<u16>(V::fcw, v.get<u16>(V::fcw) | 0x40);
+    v.set_control(v.get<u16>(V::fcw));
     v.mark(V::x87_bit);
     v.update_summary();
 }

@@ -54,6 +54,8 @@ struct VectorState {
     [[nodiscard]] u16 control() const { return in_use() & x87_bit ? get<u16>(fcw) : u16{0x37f}; }
     [[nodiscard]] u16 status() const { return in_use() & x87_bit ? get<u16>(fsw) : u16{0}; }
 
+    /// Reserved bits of FCW read as 0, bit 6 as 1.
+    void set_control(u16 v) { set<u16>(fcw, static_cast<u16>((v & 0x1f3f) | 0x40)); }
     /// Sets FSW; the register file in the area is in stack order, so a new TOP turns it.
     void set_status(u16 v) {
         settle(x87_bit);

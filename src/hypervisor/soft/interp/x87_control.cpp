@@ -97,7 +97,7 @@ Image environment(Exec& e, const Insn& i, const V& v) {
 void load_environment(Exec& e, const Insn& i, V& v, const Image& m) {
     const unsigned step = i.operand_bits == 16 ? 2 : 4;
     v.set_status(m.get<u16>(step));
-    v.set<u16>(V::fcw, m.get<u16>(0) | 0x40);
+    v.set_control(m.get<u16>(0));
     v.set<u8>(V::ftw, abridged_tags(m.get<u16>(2 * step)));
     u64 fip = step == 2 ? m.get<u16>(6) : m.get<u32>(12);
     u64 fdp = step == 2 ? m.get<u16>(10) : m.get<u32>(20);
@@ -189,7 +189,7 @@ bool load_control(Exec& e, const Insn& i) {
     if (!x87_usable(e) || !x87_no_pending(e) || !e.read<u16>(i, *i.memory(), w)) return false;
     V v(e.s);
     v.settle(V::x87_bit);
-    v.set<u16>(V::fcw, w | 0x40);
+    v.set_control(w);
     v.update_summary();
     return true;
 }
@@ -225,6 +225,7 @@ void register_x87_control(HandlerTable& t) {
         if (!mmx_usable(e)) return false;
         V v(e.s);
         v.settle(V::x87_bit);
+        v.set_status(v.status() & static_cast<u16>(~0x3800));  // as every MMX instruction
         v.set<u8>(V::ftw, 0);
         return true;
     });
