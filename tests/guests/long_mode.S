@@ -69,7 +69,7 @@ back:
     shl rdx, 32
     or rax, rdx
     cmp rax, rbx
-    expect_cc a, 14
+    expect_cc ae, 14
     # FS and GS bases.
     wrmsr64 0xc0000100, 0x200000
     wrmsr64 0xc0000101, 0x200008
