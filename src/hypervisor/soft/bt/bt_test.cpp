@@ -26,7 +26,8 @@ protected:
     }
 };
 INSTANTIATE_TEST_SUITE_P(Settings, Bt,
-                         testing::Values(Options{}, Options{true, 1, false}, Options{false, 64, false}));
+                         testing::Values(Options{}, Options{.max_instructions = 1}, Options{.chain = false},
+                                         Options{.continue_after_calls = false, .merge_stack_accesses = false}));
 
 TEST_P(Bt, RegistersThatLiveInMemory) {
     a.mov(r10, 5);
@@ -200,6 +201,41 @@ TEST_P(Bt, ReturnsWithoutCallsAndIndirectJumps) {
     reg(6) = 0;
     ASSERT_TRUE(run());
     EXPECT_EQ(reg(6), 2000u);
+}
+
+TEST_P(Bt, RunsOfPushesAndPops) {
+    // Through a page boundary of the stack, where one probe does not cover the run.
+    for (const u64 sp : {TestGuest::stack_top, TestGuest::stack_top - 0x1000 + 0x18}) {
+        Asm b;
+        b.mov(rsp, sp);
+        b.mov(eax, 1);
+        b.mov(r10d, 2);
+        b.mov(r15d, 3);
+        b.mov(ebp, 4);
+        b.cmp(eax, 1);  // flags live through the pushes
+        b.push(rax);
+        b.push(r10);
+        b.push(r15);
+        b.push(5);
+        b.push(rbp);
+        b.sete(bl);
+        b.pop(rcx);
+        b.pop(r11);
+        b.pop(rsi);
+        b.pop(r10);
+        b.pop(r15);
+        b.hlt();
+        guest.load(TestGuest::code, b);
+        guest.translator().invalidate(TestGuest::code, 4096);
+        ASSERT_TRUE(guest.run());
+        EXPECT_EQ(reg(1), 4u);
+        EXPECT_EQ(reg(11), 5u);
+        EXPECT_EQ(reg(6), 3u);
+        EXPECT_EQ(reg(10), 2u);
+        EXPECT_EQ(reg(15), 1u);
+        EXPECT_EQ(reg(3) & 0xff, 1u);
+        EXPECT_EQ(reg(4), sp);
+    }
 }
 
 TEST_P(Bt, BitStrings) {

@@ -143,7 +143,8 @@ SystemOp system_op(const x86::Insn& i) {
 }
 
 bool ends_block(const x86::Insn& i, Treatment t) {
-    return (i.is_branch && t != Treatment::conditional) || t == Treatment::set_ac || t == Treatment::system;
+    const bool comes_back = t == Treatment::conditional || t == Treatment::call || t == Treatment::call_indirect;
+    return (i.is_branch && !comes_back) || t == Treatment::set_ac || t == Treatment::system;
 }
 
 namespace {

@@ -77,8 +77,14 @@ void BlockCompiler::return_site(size_t i) {
         e_.cmp(t0(), t1());
     }
     e_.jump_to_if(cc::ne, s_.stubs.indirect[mode()]);
-    exit_to(rip, e_.jump_forward(), FlagsAt::memory);
-    ended_ = true;
+    if (i + 1 < insns_.size()) {
+        // The block goes on. While the callee ran, C++ may have taken the vector registers.
+        check_vector(rip);
+        flags_ = Flags::memory;
+    } else {
+        exit_to(rip, e_.jump_forward(), FlagsAt::memory);
+        ended_ = true;
+    }
 }
 
 void BlockCompiler::call(size_t i) {

@@ -214,51 +214,6 @@ void BlockCompiler::moffs(size_t i) {
     }
 }
 
-/// Pushes `value` (not scratch0, and not scratch1 unless spilled by the caller).
-void BlockCompiler::push(size_t i) {
-    const Insn& insn = insns_[i];
-    const Operand& o = insn.op[0];
-    before_clobber(i);
-    if (o.kind == OperandKind::mem) {
-        access(i, o, 8, false);
-        e_.mov(t0(), e_.ptr[t0()]);
-        e_.mov(e_.qword_at(s_.data.spill), t0());
-    }
-    e_.lea(t0(), e_.ptr[guest_rsp() - 8]);
-    probe(8, true);
-    before_execute(i);
-    switch (o.kind) {
-        case OperandKind::mem:
-            e_.mov(t1(), e_.qword_at(s_.data.spill));
-            e_.mov(e_.ptr[t0()], t1());
-            break;
-        case OperandKind::imm: e_.mov(e_.qword[t0()], static_cast<u64>(o.disp)); break;
-        default:
-            if (lives_in_memory(o.reg)) {
-                e_.mov(t1(), e_.qword_at(s_.vcpu.state.gpr[o.reg]));
-                e_.mov(e_.ptr[t0()], t1());
-            } else {
-                e_.mov(e_.ptr[t0()], host_reg(o.reg));
-            }
-    }
-    e_.lea(guest_rsp(), e_.ptr[guest_rsp() - 8]);
-}
-
-void BlockCompiler::pop(size_t i) {
-    const Operand& o = insns_[i].op[0];
-    before_clobber(i);
-    e_.mov(t0(), guest_rsp());
-    probe(8, false);
-    before_execute(i);
-    e_.lea(guest_rsp(), e_.ptr[guest_rsp() + 8]);
-    if (lives_in_memory(o.reg)) {
-        e_.mov(t1(), e_.ptr[t0()]);
-        e_.mov(e_.qword_at(s_.vcpu.state.gpr[o.reg]), t1());
-    } else {
-        e_.mov(host_reg(o.reg), e_.ptr[t0()]);
-    }
-}
-
 void BlockCompiler::leave(size_t i) {
     using namespace Xbyak::util;
     before_clobber(i);

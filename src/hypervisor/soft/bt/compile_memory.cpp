@@ -48,14 +48,19 @@ void BlockCompiler::address(const Insn& insn, const Operand& mem, u64 next, bool
         e_.add(t0(), e_.qword_at(s_.vcpu.state.seg[mem.segment].base));
 }
 
-/// scratch0: linear address in, host address out. The inline TLB probe.
-void BlockCompiler::probe(unsigned size, bool write) {
+/// scratch0: linear address in, host address out. The inline TLB probe. `several`: it stands for the
+/// accesses of a run of instructions, which its cold path takes one by one.
+void BlockCompiler::probe(unsigned size, bool write, bool several) {
     const auto& set = s_.tlb.set[mode()];
     static_assert(sizeof(mmu::TlbEntry) == 32 && mmu::Tlb::entries == 256);
     const int tag = static_cast<int>(reinterpret_cast<u64>(write ? &set[0].write_tag : &set[0].read_tag));
     const int host = static_cast<int>(reinterpret_cast<u64>(&set[0].host));
-    e_.mov(t1().cvt32(), t0().cvt32());
-    e_.shr(t1().cvt32(), 7);
+    if (s_.host_bmi2) {
+        e_.rorx(t1().cvt32(), t0().cvt32(), 7);
+    } else {
+        e_.mov(t1().cvt32(), t0().cvt32());
+        e_.shr(t1().cvt32(), 7);
+    }
     e_.and_(t1().cvt32(), (mmu::Tlb::entries - 1) << 5);
     e_.xor_(t0(), e_.ptr[t1() + tag]);
     e_.cmp(t0(), static_cast<u32>(page_size - size));
@@ -65,6 +70,12 @@ void BlockCompiler::probe(unsigned size, bool write) {
     c.back = e_.offset();
     c.info = TlbMissInfo::pack(size, write, block_.mode);
     c.rip = current_rip_;
+    if (several) {
+        c.kind = ColdKind::run;
+        c.insn = run_begin_;
+        c.insn_end = run_end_;
+        c.flags = flags_;
+    }
     cold_.push_back(c);
 }
 

@@ -10,25 +10,32 @@ using x86::Insn;
 
 void BlockCompiler::compile(bool declined_after) {
     live_ = live_flags(insns_);
-    bool vector = false, avx = false;
     u64 rip = block_.rip;
     for (const Insn& insn : insns_) {
         rips_.push_back(rip);
         rip += insn.length;
         treatment_.push_back(classify(insn, block_.mode));
-        vector |= insn.uses_vector_state;
-        avx |= uses_avx(insn);
+        vector_ |= insn.uses_vector_state;
+        avx_ |= uses_avx(insn);
     }
     block_.guest_bytes = static_cast<u16>(rip - block_.rip);
     block_.guest_instructions = static_cast<u16>(insns_.size());
-    block_.uses_avx = avx;
+    block_.uses_avx = avx_;
     block_.need = flags_need();
-    if ((vector || block_.crosses) && block_.need == FlagsNeed::host) block_.need = FlagsNeed::memory;
+    if ((vector_ || block_.crosses) && block_.need == FlagsNeed::host) block_.need = FlagsNeed::memory;
 
     e_.align(16);
     block_.begin = e_.offset();
-    emit_entries(vector, avx);
-    for (size_t i = 0; i < insns_.size(); ++i) emit_instruction(i);
+    emit_entries();
+    for (size_t i = 0; i < insns_.size();) {
+        const size_t run = merge_ ? run_length(i) : 0;
+        if (run >= 2) {
+            emit_run(i, run);
+            i += run;
+        } else {
+            emit_instruction(i++);
+        }
+    }
     if (!ended_) {
         if (declined_after) {
             current_rip_ = rip;
@@ -54,7 +61,14 @@ FlagsNeed BlockCompiler::flags_need() const {
     return FlagsNeed::memory;
 }
 
-void BlockCompiler::emit_entries(bool vector, bool avx) {
+/// Leaves unless the guest's vector state is in the host's registers.
+void BlockCompiler::check_vector(u64 rip) {
+    if (!vector_) return;
+    e_.cmp(e_.byte[reinterpret_cast<const void*>(&s_.vcpu.vector_state_live)], avx_ ? 2 : 1);
+    leave_if(cc::b, LeaveReason::vector, rip);
+}
+
+void BlockCompiler::emit_entries() {
     const FlagsNeed need = block_.need;
     block_.entry_host_full = e_.offset();
     if (need != FlagsNeed::none) emit_save_flags(e_, s_.data);
@@ -70,10 +84,7 @@ void BlockCompiler::emit_entries(bool vector, bool avx) {
     block_.entry_memory = e_.offset();
     e_.cmp(e_.dword_at(s_.vcpu.signals.pending), 0);
     leave_if(cc::ne, LeaveReason::signalled, block_.rip);
-    if (vector) {
-        e_.cmp(e_.byte[reinterpret_cast<const void*>(&s_.vcpu.vector_state_live)], avx ? 2 : 1);
-        leave_if(cc::b, LeaveReason::vector, block_.rip);
-    }
+    check_vector(block_.rip);
     switch (need) {
         case FlagsNeed::none:
             block_.entry_host = block_.entry_memory;
@@ -200,9 +211,11 @@ void BlockCompiler::exit_to(u64 target, u32 patch, FlagsAt flags) {
 }
 
 void BlockCompiler::emit_cold() {
-    for (const Cold& c : cold_) {
+    for (size_t k = 0; k < cold_.size(); ++k) {  // grows while it is walked
+        const Cold c = cold_[k];
         e_.set_target_here(c.patch);
         switch (c.kind) {
+            case ColdKind::run: emit_run_cold(c); break;
             case ColdKind::probe:
                 if (c.constant) {
                     e_.load_constant(t0(), c.address);

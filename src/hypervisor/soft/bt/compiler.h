@@ -22,15 +22,15 @@ namespace triune::hypervisor::soft::bt {
 class BlockCompiler {
 public:
     BlockCompiler(Emitter& emitter, Surroundings& s, Block& block, std::span<const x86::Insn> insns,
-                  std::vector<DirectExit>& exits)
-        : e_(emitter), s_(s), block_(block), insns_(insns), exits_(exits) {}
+                  std::vector<DirectExit>& exits, bool merge_stack_accesses)
+        : e_(emitter), s_(s), block_(block), insns_(insns), exits_(exits), merge_(merge_stack_accesses) {}
 
     /// `declined_after`: the instruction behind the last one is for the reference engine.
     void compile(bool declined_after);
 
 private:
     enum class Flags : u8 { dead, memory, host };
-    enum class ColdKind : u8 { probe, link, leave };
+    enum class ColdKind : u8 { probe, run, link, leave };
     struct Cold {
         ColdKind kind;
         u32 patch = 0, back = 0;
@@ -40,13 +40,16 @@ private:
         u64 address = 0;    ///< probe of a constant address
         u32 exit_id = 0;    ///< link
         LeaveReason reason = LeaveReason::declined;
+        size_t insn = 0, insn_end = 0;  ///< run: the instructions whose accesses were merged
+        Flags flags = Flags::dead;      ///< run: where the flags were
     };
 
     // entries (compiler.cpp)
     [[nodiscard]] FlagsNeed flags_need() const;
-    void emit_entries(bool vector, bool avx);
+    void emit_entries();
     void emit_instruction(size_t i);
     void emit_cold();
+    void check_vector(u64 rip);
     void leave_if(u8 condition, LeaveReason reason, u64 rip);
 
     // flags (compiler.cpp)
@@ -59,7 +62,7 @@ private:
     // memory (compile_memory.cpp)
     void address(const x86::Insn& insn, const x86::Operand& mem, u64 next_rip, bool with_segment);
     Xbyak::Reg64 address_register(i8 guest, const Xbyak::Reg64& scratch);
-    void probe(unsigned size, bool write);
+    void probe(unsigned size, bool write, bool several = false);
     void probe_constant(u64 gva, unsigned size, bool write);
     void access(size_t i, const x86::Operand& mem, unsigned size, bool write);
 
@@ -70,8 +73,13 @@ private:
     void bit_string(size_t i);
     void moffs(size_t i);
     void push(size_t i);
-    void push_value(const Xbyak::Reg64& value);
     void pop(size_t i);
+    // runs of pushes and pops (compile_stack.cpp)
+    [[nodiscard]] size_t run_length(size_t i) const;
+    void emit_run(size_t i, size_t count);
+    void emit_run_cold(const Cold& c);
+    void store_pushed(const x86::Operand& o, int displacement);
+    void load_popped(const x86::Operand& o, int displacement);
     void leave(size_t i);
     // compile_system.cpp
     void string(size_t i);
@@ -114,7 +122,9 @@ private:
     std::vector<Cold> cold_;
     Flags flags_ = Flags::dead;
     bool ended_ = false;
-    bool after_sti_ = false;
+    bool merge_;
+    bool vector_ = false, avx_ = false;
+    size_t run_begin_ = 0, run_end_ = 0;
     u64 current_rip_ = 0;
 };
 

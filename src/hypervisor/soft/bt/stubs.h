@@ -56,6 +56,7 @@ struct Surroundings {
     mmu::Tlb& tlb;
     EngineData& data;
     Stubs stubs;
+    bool host_bmi2 = false;
 };
 
 Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tlb_miss, StringHelper string);

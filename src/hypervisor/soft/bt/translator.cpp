@@ -20,7 +20,7 @@ struct Translator::Impl final : FaultClient {
         : system(sys), mmu(sys.mmu()), vcpu(sys.vcpu()), arena(vcpu_arena), options(o),
           data(*reinterpret_cast<EngineData*>(vcpu_arena.engine_data())),
           emitter(vcpu_arena.writable(vcpu_arena.code()), vcpu_arena.code_bytes()),
-          surroundings{vcpu, vcpu_arena.tlb(), data, {}}, cache(surroundings, emitter, mmu, vcpu_arena) {
+          surroundings{vcpu, vcpu_arena.tlb(), data, {}, __builtin_cpu_supports("bmi2") != 0}, cache(surroundings, emitter, mmu, vcpu_arena) {
         static_assert(sizeof(EngineData) <= mmu::VcpuArena::engine_data_bytes);
         for (auto& shadow : data.shadow) mprotect(shadow.guard.data(), shadow.guard.size(), PROT_NONE);
         surroundings.stubs = emit_stubs(
@@ -130,6 +130,8 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
         insns.push_back(insn);
         at += insn.length;
         if (ends_block(insn, treatment) || after_sti) break;
+        const bool call = treatment == Treatment::call || treatment == Treatment::call_indirect;
+        if (call && !options.continue_after_calls) break;
         after_sti = treatment == Treatment::sti;
     }
     Block& block = cache.create(rip, page);
@@ -164,7 +166,9 @@ void Translator::Impl::compile(Block& block, bool declined_after) {
     if (insns.empty()) {
         block.declines_first = true;
     } else {
-        BlockCompiler(emitter, surroundings, block, insns, cache.exits()).compile(declined_after);
+        BlockCompiler(emitter, surroundings, block, insns, cache.exits(),
+                      options.merge_stack_accesses)
+            .compile(declined_after);
         vcpu.counters.add(Counter::blocks_translated);
         vcpu.counters.add(Counter::guest_instructions_translated, block.guest_instructions);
         vcpu.counters.add(Counter::code_bytes, block.end - block.begin);
