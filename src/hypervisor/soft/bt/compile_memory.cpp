@@ -52,7 +52,7 @@ void BlockCompiler::address(const Insn& insn, const Operand& mem, u64 next, bool
 /// accesses of a run of instructions, which its cold path takes one by one.
 void BlockCompiler::probe(unsigned size, bool write, bool several) {
     const auto& set = s_.tlb.set[mode()];
-    static_assert(sizeof(mmu::TlbEntry) == 32 && mmu::Tlb::entries == 256);
+    static_assert(sizeof(mmu::TlbEntry) == 32);
     const int tag = static_cast<int>(reinterpret_cast<u64>(write ? &set[0].write_tag : &set[0].read_tag));
     const int host = static_cast<int>(reinterpret_cast<u64>(&set[0].host));
     if (s_.host_bmi2) {
