@@ -14,7 +14,8 @@ namespace pc = bus::pc;
 
 constexpr u64 timer_hz = 3'579'545, second_ns = 1'000'000'000;
 constexpr u16 timer_bit = 1 << 0, global_bit = 1 << 5, power_button_bit = 1 << 8;
-constexpr u16 status_bits = timer_bit | global_bit | power_button_bit, enable_bits = status_bits;
+// Enables of events that never come (sleep button, RTC wake) stick too: guests read them back.
+constexpr u16 enable_bits = timer_bit | global_bit | power_button_bit | 1 << 9 | 1 << 10;
 constexpr u16 sci_enable = 1 << 0, sleep_enable = 1 << 13;
 constexpr u16 control_bits = 0x1c02;  // SLP_TYP, BM_RLD
 

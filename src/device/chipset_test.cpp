@@ -50,6 +50,12 @@ TEST_F(AcpiPmTest, TimerOverflowRaisesSci) {
     EXPECT_EQ(in(0x600, 2), 0u);
 }
 
+TEST_F(AcpiPmTest, EnableBitsStick) {
+    out(0x602, 0xffff, 2);
+    EXPECT_EQ(in(0x602, 2), 0x721u);
+    EXPECT_FALSE(sci.level);
+}
+
 TEST_F(AcpiPmTest, PowerButton) {
     pm.press_power_button();
     EXPECT_FALSE(sci.level) << "not enabled";
