@@ -47,6 +47,10 @@ struct Translator::Impl final : FaultClient {
     void compile(Block& block, bool declined_after);
     Block* look_up();
     LeaveReason enter(const Block& block);
+    LeaveReason enter(u64 host, mmu::TlbMode mode);
+    [[nodiscard]] mmu::TlbMode current_mode() const {
+        return mmu.mode_for(vcpu.state.cpl() == 3 ? mmu::Privilege::user : mmu::Privilege::supervisor);
+    }
     bool load_vector(bool avx_needed);
     void save_vector();
     EngineExit finish(EngineExit exit);
@@ -182,7 +186,7 @@ Block* Translator::Impl::look_up() {
     const auto page = mmu.code_page(vcpu.state.rip);
     if (!page || !page->host || !mmu.canonical(vcpu.state.rip)) return nullptr;
     mmu::Mmu::CodePage at = *page;
-    at.mode = mmu.mode_for(vcpu.state.cpl() == 3 ? mmu::Privilege::user : mmu::Privilege::supervisor);
+    at.mode = current_mode();
     Block* block = cache.find(vcpu.state.rip, at);
     if (block && block->crosses) {
         // Half of it is found by the key; the other half must be where it was, too.
@@ -199,12 +203,17 @@ Block* Translator::Impl::look_up() {
 }
 
 LeaveReason Translator::Impl::enter(const Block& block) {
-    const unsigned mode = static_cast<unsigned>(block.mode);
+    const CodeOffset entry = block.crosses ? block.entry_checked : block.entry_memory;
+    return enter(reinterpret_cast<u64>(arena.code() + entry), block.mode);
+}
+
+LeaveReason Translator::Impl::enter(u64 host, mmu::TlbMode tlb_mode) {
+    const unsigned mode = static_cast<unsigned>(tlb_mode);
     data.shadow_sp = data.shadow_sp_of_mode[mode];
     data.mode = mode;
     vcpu.counters.add(Counter::engine_entries);
-    using Enter = void (*)(const u8*);
-    reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter)(arena.code() + block.entry_memory);
+    using Enter = void (*)(u64);
+    reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter)(host);
     data.shadow_sp_of_mode[data.mode] = data.shadow_sp;
     save_vector();
     return data.reason;
@@ -243,9 +252,20 @@ EngineExit Translator::Impl::run() {
         }
         if (vcpu.signals.any()) return finish(EngineExit::signalled);
         if (!can_run()) return finish(EngineExit::declined);
-        Block* block = look_up();
-        if (!block) return finish(EngineExit::declined);
-        for (LeaveReason reason = enter(*block);;) {
+        // The jump cache answers what translated code would find there itself.
+        const mmu::TlbMode mode = current_mode();
+        const EngineData::JumpCache& jump = data.jump[static_cast<unsigned>(mode)];
+        const unsigned slot = EngineData::jump_index(vcpu.state.rip);
+        Block* block = nullptr;
+        LeaveReason reason;
+        if (jump.rip[slot] == vcpu.state.rip) {
+            reason = enter(jump.host[slot], mode);
+        } else {
+            block = look_up();
+            if (!block) return finish(EngineExit::declined);
+            reason = enter(*block);
+        }
+        for (;;) {
             if (reason == LeaveReason::link) {
                 const u32 exit_id = data.exit_id;
                 const u32 flushes = flush_count;

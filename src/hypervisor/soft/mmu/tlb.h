@@ -23,7 +23,7 @@ struct alignas(32) TlbEntry {
 };
 
 struct Tlb {
-    static constexpr unsigned entries = 1024;
+    static constexpr unsigned entries = 4096;
     std::array<std::array<TlbEntry, entries>, tlb_modes> set;
     /// Bit i of a set: entry i may be valid and is not global. Bounds the work of a CR3 load.
     std::array<std::array<u64, entries / 64>, tlb_modes> not_global;
