@@ -55,7 +55,11 @@ void BlockCache::add(Block& b) {
         supervisor_checked_ |= b.mode != TlbMode::user;
     } else {
         supervisor_pages_[page] = b.gpa & ~page_mask;
-        if (b.crosses) supervisor_pages_[page + page_size] = b.second_page;
+        supervisor_regions_.insert(page & ~(large_page - 1));
+        if (b.crosses) {
+            supervisor_pages_[page + page_size] = b.second_page;
+            supervisor_regions_.insert((page + page_size) & ~(large_page - 1));
+        }
     }
 }
 
@@ -148,6 +152,7 @@ void BlockCache::flush() {
     map_.clear();
     pages_.clear();
     supervisor_pages_.clear();
+    supervisor_regions_.clear();
     cookies_.clear();
     checked_pages_.clear();
     supervisor_checked_ = false;
@@ -185,11 +190,7 @@ void BlockCache::apply(const mmu::Mmu::Flushes& f) {
     for (u8 i = 0; i < f.page_count; ++i) {
         checked |= checked_pages_.contains(f.pages[i]);
         // A large page's translation goes with any address in it.
-        const Gva low = f.pages[i] & ~(large_page - 1);
-        if (supervisor) continue;
-        supervisor = std::ranges::any_of(supervisor_pages_, [&](const auto& p) {
-            return (p.first & ~(large_page - 1)) == low;
-        });
+        supervisor |= supervisor_regions_.contains(f.pages[i] & ~(large_page - 1));
     }
     if (checked) {
         s_.data.cookie.fill(0);
@@ -202,7 +203,10 @@ void BlockCache::apply(const mmu::Mmu::Flushes& f) {
     if (supervisor) verify_supervisor_pages();
 }
 
-bool BlockCache::full() const { return arena_.code_bytes() - e_.offset() < room_for_block; }
+bool BlockCache::full() const {
+    // Blocks that only decline take no code, so their number has a bound of its own.
+    return arena_.code_bytes() - e_.offset() < room_for_block || blocks_.size() > arena_.code_bytes() / 256;
+}
 
 const Block* BlockCache::at(CodeOffset offset) const {
     auto it = std::ranges::upper_bound(by_code_, offset, {}, &std::pair<CodeOffset, u32>::first);

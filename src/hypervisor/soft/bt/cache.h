@@ -88,6 +88,7 @@ private:
     std::unordered_map<Key, u32, KeyHash> map_;
     std::unordered_map<Gpa, std::vector<u32>> pages_;
     std::unordered_map<Gva, Gpa> supervisor_pages_;  // unchecked virtual pages and what they map to
+    std::unordered_set<Gva> supervisor_regions_;     // 2 MiB regions that hold any of those
     std::unordered_map<PagePair, u32, PagePairHash> cookies_;
     std::unordered_set<Gva> checked_pages_;  // virtual pages that hold checked blocks
     bool supervisor_checked_ = false;
