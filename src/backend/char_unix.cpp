@@ -84,9 +84,8 @@ private:
         if (closing_ || stream_) return;
         loop_.unwatch(listener_.get());  // the next client waits in the kernel's queue
         client_ = std::move(fd);
-        // Taking the new stream's input lock with ours held is safe: nobody else knows it yet.
-        stream_ = Stream::create(loop_, {.fd = client_.get(), .ended = [this] { client_gone(); }});
-        if (receiver_) stream_->set_receiver(receiver_);
+        stream_ = Stream::create(
+            loop_, {.fd = client_.get(), .receiver = receiver_, .ended = [this] { client_gone(); }});
         const std::vector<u8> backlog(backlog_.begin(), backlog_.end());
         backlog_.clear();
         stream_->write(backlog);

@@ -31,6 +31,7 @@ public:
         int fd = -1;             ///< stays the caller's, until close() has returned
         bool reads = true;
         Filter filter;
+        CharBackend::Input receiver;  ///< the first one, if it is known already
         /// The other end is gone. On the loop's thread, input_mutex_ held.
         std::function<void()> ended;
         size_t output_limit = 1 << 20;  ///< bytes; the newest are dropped beyond it
@@ -45,7 +46,8 @@ public:
     void close();
 
 private:
-    Stream(base::EventLoop& loop, Options options) : loop_(loop), o_(std::move(options)) {}
+    Stream(base::EventLoop& loop, Options options)
+        : loop_(loop), o_(std::move(options)), receiver_(std::move(o_.receiver)) {}
     void post_pump();
     void pump(u32 events);
     void deliver_locked();
