@@ -85,7 +85,10 @@ bool safe_operands(const Insn& i) {
                 if (o.reg == x86::rsp && !o.high8) return false;
                 break;
             case OperandKind::mem:
-                if (o.agen) break;
+                if (o.agen) {
+                    if (o.base == x86::base_rip) return false;
+                    break;
+                }
                 if (!o.is_explicit || o.vsib || o.base != x86::rbx || o.index >= 0 || o.segment >= x86::fs ||
                     i.address_bits != 64 || o.disp < -512 || o.disp > 512)
                     return false;
@@ -136,8 +139,9 @@ Registers Generator::registers() {
     r.flags = random_() & (x86::flag::arithmetic | x86::flag::df);
     fill({r.xsave.data() + 160, 256});
     fill({r.xsave.data() + 576, 256});
-    // x87: all registers valid or empty, TOP anywhere; exceptions masked most of the time.
-    const u16 fcw = static_cast<u16>(0x340 | (random_() % 16 ? 0x3f : random_() & 0x3f) | (random_() & 0xc00));
+    // x87: all registers valid or empty, TOP anywhere; exceptions masked most of the time, overflow
+    // and underflow always.
+    const u16 fcw = static_cast<u16>(0x340 | (random_() % 16 ? 0x3f : (random_() & 0x3f) | 0x18) | (random_() & 0xc00));
     const u16 fsw = static_cast<u16>((random_() & 0x3800) | (random_() & 0x4700));
     const u8 tags = static_cast<u8>(random_() % 4 ? random_() : 0xff);
     std::memcpy(&r.xsave[0], &fcw, 2);

@@ -45,8 +45,10 @@ Rewritten rewrite_for_host(const Insn& i) {
     const u8 vex_bytes = i.vex ? (i.bytes[i.prefix_bytes - 2] == 0xc5 ? 2 : 3) : 0;
     const u8 legacy_end = static_cast<u8>(i.prefix_bytes - vex_bytes);
     for (u8 n = 0; n < legacy_end; ++n) {
-        const bool rex = i.code == CodeSize::bits64 && n + 1 == legacy_end && i.rex && !i.vex;
-        if (rex || !dropped_prefix(i.bytes[n])) put(i.bytes[n]);
+        // A REX prefix counts only right before the opcode; dropping what follows it must not revive it.
+        const bool looks_like_rex = (i.bytes[n] & 0xf0) == 0x40;
+        const bool rex = looks_like_rex && n + 1 == legacy_end && i.rex;
+        if (rex || (!looks_like_rex && !dropped_prefix(i.bytes[n]))) put(i.bytes[n]);
     }
     bool has_gpr = false;
     const Operand* rsp_operand = nullptr;

@@ -12,6 +12,7 @@ namespace {
 /// Exceptions that leave operands unread: invalid, denormal, divide by zero.
 constexpr u32 before_computation = 1 | 2 | 4;
 constexpr u32 all_exceptions = 0x3f;
+constexpr u32 underflow_mask = 1 << 11, flush_to_zero = 1 << 15;  // MXCSR
 
 /// Legacy SSE operands of 16 bytes are aligned except here (Intel SDM 1 11.6.1).
 bool unaligned_allowed(ZydisMnemonic m) {
@@ -53,24 +54,10 @@ bool must_be_aligned(const Insn& i, unsigned bytes) {
     return i.vex ? vex_aligned(i.mnemonic) : !unaligned_allowed(i.mnemonic);
 }
 
-/// Comparisons report "unordered" even when the invalid operand is an unmasked exception.
+/// These report "unordered" in EFLAGS even when the invalid operand is an unmasked exception.
 bool compares(ZydisMnemonic m) {
-    switch (m) {
-        case ZYDIS_MNEMONIC_FCOM:
-        case ZYDIS_MNEMONIC_FCOMP:
-        case ZYDIS_MNEMONIC_FCOMPP:
-        case ZYDIS_MNEMONIC_FCOMI:
-        case ZYDIS_MNEMONIC_FCOMIP:
-        case ZYDIS_MNEMONIC_FUCOM:
-        case ZYDIS_MNEMONIC_FUCOMP:
-        case ZYDIS_MNEMONIC_FUCOMPP:
-        case ZYDIS_MNEMONIC_FUCOMI:
-        case ZYDIS_MNEMONIC_FUCOMIP:
-        case ZYDIS_MNEMONIC_FICOM:
-        case ZYDIS_MNEMONIC_FICOMP:
-        case ZYDIS_MNEMONIC_FTST: return true;
-        default: return false;
-    }
+    return m == ZYDIS_MNEMONIC_FCOMI || m == ZYDIS_MNEMONIC_FCOMIP || m == ZYDIS_MNEMONIC_FUCOMI ||
+           m == ZYDIS_MNEMONIC_FUCOMIP;
 }
 
 bool is_x87(const Insn& i) { return i.opcode_map == 0 && i.opcode >= 0xd8 && i.opcode <= 0xdf; }
@@ -91,7 +78,10 @@ bool run_unmasked(Exec& e, const Insn& i, bool& store) {
     const u64 saved_flags = e.s.rflags;
     const Masks masks{v.mxcsr(), v.get<u16>(VectorState::fcw), v.get<u16>(VectorState::fsw)};
     constexpr u16 exception_state = 0x7f | VectorState::es | VectorState::busy;
-    v.set_mxcsr((masks.mxcsr & ~all_exceptions) | all_exceptions << 7);
+    // Unmasked, underflow is any tiny result; masked, an inexact one. Flushing to zero makes the host
+    // report the former; the result then does not matter.
+    const u32 flush = masks.mxcsr & underflow_mask ? 0 : flush_to_zero;
+    v.set_mxcsr((masks.mxcsr & ~all_exceptions) | all_exceptions << 7 | flush);
     v.set<u16>(VectorState::fcw, masks.fcw | all_exceptions);
     v.set<u16>(VectorState::fsw, masks.fsw & static_cast<u16>(~exception_state));
     e.host.run(i, e.s);
@@ -111,17 +101,18 @@ bool run_unmasked(Exec& e, const Insn& i, bool& store) {
     const u16 fsw = v.get<u16>(VectorState::fsw);
     const u16 x87_unmasked = fsw & ~masks.fcw & all_exceptions;
     if (x87_unmasked & before_computation) {
-        // Operands and stack stay as they are; only the flags and C1 tell, and what compares.
-        const u16 changed = compares(i.mnemonic) ? 0x4700 : 0x200;
+        // Operands and stack stay as they are; only the flags and condition codes tell.
+        constexpr u16 codes = 0x4700, early_flags = 0x47;
         e.s.xsave = saved;
         e.s.gpr = saved_gpr;
         if (!compares(i.mnemonic)) e.s.rflags = saved_flags;
         v.set_mxcsr(masks.mxcsr | raised);
-        v.set<u16>(VectorState::fsw, static_cast<u16>((masks.fsw & ~changed) | (fsw & (0x7f | changed))));
+        v.set<u16>(VectorState::fsw, static_cast<u16>((masks.fsw & ~codes) | (fsw & (early_flags | codes))));
         store = false;
     } else {
         v.set<u16>(VectorState::fsw, fsw | (masks.fsw & 0x7f));
-        // Overflow and underflow of a store: nothing is stored.
+        // Overflow and underflow of a store: nothing is stored. (A register result should have its
+        // exponent wrapped; ours is the masked one. Nothing is known to unmask these two.)
         if (x87_unmasked & 0x18) store = false;
     }
     v.set<u16>(VectorState::fcw, masks.fcw);
