@@ -27,6 +27,8 @@ public:
     void kick() override { kicked = true; }
     void send(std::span<const u8> frame) override { sum += frame.empty() ? 0 : frame.front() + frame.back(); }
     u32 max_frame() const override { return 1514; }
+    bool checksums_hold() const override { return true; }
+    bool takes_large_segments() const override { return true; }
     backend::NetClient* client = nullptr;
     bool kicked = false;
     unsigned sum = 0;
@@ -58,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
     const auto start = [&] {
         put(20, 0, 1);
         put(20, 3, 1);
-        put(8, 0, 4), put(12, 0x3001'8020, 4), put(8, 1, 4), put(12, 1, 4);
+        put(8, 0, 4), put(12, 0x3001'8823, 4), put(8, 1, 4), put(12, 1, 4);
         put(20, 11, 1);
         for (u64 q = 0; q < 2; q++) {
             put(22, q, 2), put(24, 8, 2);
