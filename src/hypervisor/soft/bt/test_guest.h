@@ -23,6 +23,8 @@ public:
         EXPECT_TRUE(memory_->add_slot(0, bytes, 0));
         cpu::VcpuContext& c = arena_->context();
         c.memory = memory_.get();
+        static const x86::CpuModel host = *x86::make_cpu_model("host", 1);
+        c.model = &host;
         mmu_ = std::make_unique<mmu::Mmu>(c, arena_->tlb());
         system_ = std::make_unique<system::System>(c, *mmu_);
         translator_ = std::make_unique<Translator>(*system_, *arena_, options);
@@ -43,6 +45,7 @@ public:
     x86::VcpuState& state() { return arena_->context().state; }
     cpu::VcpuContext& context() { return arena_->context(); }
     mmu::Mmu& mmu() { return *mmu_; }
+    system::System& system() { return *system_; }
     memory::GuestMemory& memory() { return *memory_; }
     Translator& translator() { return *translator_; }
     template <class T>
