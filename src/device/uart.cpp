@@ -23,6 +23,9 @@ constexpr u64 character_timeout_ns = 347'000;
 // A host write a character would cost more than all the rest; so short a delay nobody sees.
 constexpr u64 flush_delay_ns = 2'000'000;
 constexpr size_t output_limit = 256;
+// Who looks at LSR so often without sending waits for input. A sender looks once a byte, since the
+// transmitter is always empty.
+constexpr unsigned polls_that_listen = 8;
 
 }  // namespace
 
@@ -49,9 +52,9 @@ void Uart::reset() {
     ier_ = fcr_ = lcr_ = mcr_ = lsr_errors_ = msr_delta_ = scratch_ = 0;
     divisor_ = 1;
     thre_pending_ = timeout_ = false;
+    status_polls_ = 0;
     modem_ = modem_lines_locked();
     update_irq_locked();
-    if (std::exchange(input_waits_, false)) backend_.resume_input();
 }
 
 unsigned Uart::trigger() const {
@@ -61,12 +64,23 @@ unsigned Uart::trigger() const {
 
 size_t Uart::input(std::span<const u8> bytes) {
     const std::scoped_lock lock(mutex_);
-    // In loopback the receiver is cut off from the line; the bytes can wait.
     size_t taken = 0;
-    while (!(mcr_ & mcr_loop) && taken < bytes.size() && count_ < capacity()) receive_locked(bytes[taken++]);
+    while (listens_locked() && taken < bytes.size() && count_ < capacity()) receive_locked(bytes[taken++]);
     input_waits_ = taken < bytes.size();
     update_irq_locked();
     return taken;
+}
+
+bool Uart::listens_locked() const {
+    // In loopback the receiver is cut off from the line.
+    return !(mcr_ & mcr_loop) && ((ier_ & ier_rx) || status_polls_ >= polls_that_listen);
+}
+
+void Uart::resume_if_listening_locked() {
+    if (input_waits_ && count_ < capacity() && listens_locked()) {
+        input_waits_ = false;
+        backend_.resume_input();
+    }
 }
 
 void Uart::receive_locked(u8 byte) {
@@ -88,10 +102,7 @@ u8 Uart::read_data_locked() {
     --count_;
     timeout_ = false;
     if (fifo_on() && count_) timeout_timer_->arm(base::monotonic_ns() + character_timeout_ns);
-    if (input_waits_ && !(mcr_ & mcr_loop)) {
-        input_waits_ = false;
-        backend_.resume_input();
-    }
+    resume_if_listening_locked();
     return byte;
 }
 
@@ -111,6 +122,7 @@ void Uart::transmit_locked(u8 byte) {
         else if (output_.size() == 1)
             flush_timer_->arm(base::monotonic_ns() + flush_delay_ns);
     }
+    status_polls_ = 0;
     thre_pending_ = true;  // and it is empty again
 }
 
@@ -128,11 +140,15 @@ void Uart::write_fcr_locked(u8 value) {
     const bool toggled = (value ^ fcr_) & fcr_enable;
     // Other bits count only together with bit 0; the transmit FIFO is always empty anyway.
     fcr_ = value & fcr_enable ? value & (fcr_enable | fcr_trigger) : 0;
-    if (toggled || (fifo_on() && (value & fcr_clear_rx))) {
+    // The one byte that a FIFO being switched on finds in the register moves into it: the datasheet
+    // would have it cleared, but drivers do this while listening, and the byte was not asked away.
+    if ((toggled && !fifo_on()) || (fifo_on() && (value & fcr_clear_rx))) {
         head_ = count_ = 0;
         timeout_ = false;
-        if (!(mcr_ & mcr_loop) && std::exchange(input_waits_, false)) backend_.resume_input();
+    } else if (toggled && count_) {
+        timeout_timer_->arm(base::monotonic_ns() + character_timeout_ns);
     }
+    resume_if_listening_locked();
 }
 
 u8 Uart::modem_lines_locked() const {
@@ -152,10 +168,9 @@ void Uart::update_modem_locked() {
 }
 
 void Uart::write_mcr_locked(u8 value) {
-    const bool left_loop = (mcr_ & mcr_loop) && !(value & mcr_loop);
     mcr_ = value & mcr_bits;
     update_modem_locked();
-    if (left_loop && std::exchange(input_waits_, false)) backend_.resume_input();
+    resume_if_listening_locked();
 }
 
 /// The highest of what is pending and enabled (datasheet table IV).
@@ -189,6 +204,8 @@ u8 Uart::read8(u64 offset) {
         case lsr:
             value = static_cast<u8>(std::exchange(lsr_errors_, u8{0}) | (count_ ? lsr_ready : 0) | lsr_thr_empty |
                                     lsr_idle);
+            if (status_polls_ < polls_that_listen && ++status_polls_ == polls_that_listen)
+                resume_if_listening_locked();
             break;
         case msr: value = static_cast<u8>(modem_ | std::exchange(msr_delta_, u8{0})); break;
         case scr: value = scratch_; break;
@@ -219,6 +236,7 @@ void Uart::write8(u64 offset, u8 value) {
                 // Enabling the interrupt while the transmitter is empty raises it.
                 if (value & ~ier_ & ier_tx) thre_pending_ = true;
                 ier_ = value & (ier_rx | ier_tx | ier_line | ier_modem);
+                resume_if_listening_locked();
             }
             break;
         case iir_fcr: write_fcr_locked(value); break;

@@ -15,7 +15,9 @@ namespace triune::device {
 
 /// 16550A UART (National Semiconductor PC16550D datasheet): 8 ports. Characters take no time, so
 /// the transmitter is always empty and the divisor has no effect. Input that finds no room in the
-/// FIFO stays with the backend.
+/// FIFO stays with the backend, and so does all input until the guest listens: it enables the receive
+/// interrupt or polls the line status. (A driver that starts up clears the FIFO: what was typed or
+/// piped in during boot would be lost.)
 ///
 /// Threads: any; one lock, under which the interrupt line is set and the backend is written to.
 class Uart final : public ByteRegisters {
@@ -37,6 +39,8 @@ private:
     u8 read_data_locked();
     void transmit_locked(u8 byte);
     void flush_locked();
+    [[nodiscard]] bool listens_locked() const;
+    void resume_if_listening_locked();
     void write_fcr_locked(u8 value);
     void write_mcr_locked(u8 value);
     [[nodiscard]] u8 modem_lines_locked() const;
@@ -59,6 +63,7 @@ private:
     bool thre_pending_ = false;   ///< the transmitter became empty and IIR has not told
     bool timeout_ = false;        ///< bytes below the trigger level have waited for four character times
     bool input_waits_ = false;    ///< the backend was told that there is no room
+    unsigned status_polls_ = 0;   ///< reads of LSR since the last byte was sent
     bool irq_level_ = false;
     std::vector<u8> output_;
     std::unique_ptr<base::EventLoop::Timer> timeout_timer_, flush_timer_;

@@ -169,14 +169,45 @@ TEST_F(UartTest, CharacterTimeout) {
 }
 
 TEST_F(UartTest, ClearingFifos) {
+    out(1, 1);
     out(2, 1);
-    backend.type("0123456789abcdefXX");
+    EXPECT_EQ(backend.type("0123456789abcdefXX"), 16u);
     out(2, 3);
     EXPECT_FALSE(in(5) & 1);
     EXPECT_EQ(backend.resumes, 1);
     backend.type("q");
     out(2, 0);
     EXPECT_FALSE(in(5) & 1) << "switching FIFOs off empties them";
+}
+
+TEST_F(UartTest, InputWaitsUntilTheGuestListens) {
+    EXPECT_EQ(backend.type("early"), 0u);
+    // A driver starts up: clears FIFOs, drains the receiver, looks at every status once.
+    for (const u8 fcr : {1, 7, 0}) out(2, fcr);
+    for (const unsigned reg : {5, 0, 2, 6}) (void)in(reg);
+    EXPECT_EQ(backend.resumes, 0);
+    out(1, 5);
+    EXPECT_EQ(backend.resumes, 1);
+    EXPECT_EQ(backend.type("early"), 1u);
+    out(2, 1);  // and then sets its FIFO up
+    EXPECT_EQ(backend.resumes, 2);
+    EXPECT_EQ(backend.type("arly"), 4u);
+    std::string got;
+    while (in(5) & 1) got += static_cast<char>(in(0));
+    EXPECT_EQ(got, "early");
+}
+
+TEST_F(UartTest, PollingCountsAsListening) {
+    EXPECT_EQ(backend.type("x"), 0u);
+    for (int i = 0; i < 100; ++i) {  // a console that sends
+        (void)in(5);
+        out(0, '.');
+    }
+    EXPECT_EQ(backend.resumes, 0);
+    for (int i = 0; i < 100; ++i) (void)in(5);
+    EXPECT_EQ(backend.resumes, 1);
+    EXPECT_EQ(backend.type("x"), 1u);
+    EXPECT_EQ(in(0), 'x');
 }
 
 TEST_F(UartTest, LoopbackOverrunAndLineStatus) {
@@ -203,6 +234,7 @@ TEST_F(UartTest, LoopbackOverrunAndLineStatus) {
 }
 
 TEST_F(UartTest, LoopbackHoldsBackRealInput) {
+    out(1, 1);
     out(4, 0x10);
     EXPECT_EQ(backend.type("x"), 0u);
     EXPECT_FALSE(in(5) & 1);
@@ -259,7 +291,7 @@ TEST_F(UartTest, ResetForgets) {
     EXPECT_FALSE(irq.level);
     EXPECT_EQ(in(5), 0x60);
     EXPECT_EQ(in(1), 0);
-    EXPECT_EQ(backend.resumes, 1);
+    EXPECT_EQ(backend.resumes, 0) << "the rest waits for a listener";
 }
 
 }  // namespace
