@@ -46,6 +46,10 @@ Result<BzImage> parse_bzimage(std::span<const u8> file, const std::string& name)
         return fail(fmt::format("{}: truncated (the kernel begins at {:#x}, the file has {:#x} bytes)", name,
                                 payload_offset, file.size()));
     image.payload = file.subspan(payload_offset);
+    // The header tells the kernel's length in paragraphs; a signature may follow it.
+    if (const u64 told = u64{*load<u32>(file, h::syssize)} * 16; image.payload.size() < told)
+        return fail(fmt::format("{}: truncated (its kernel has {:#x} bytes, {:#x} are there)", name, told,
+                                image.payload.size()));
     if (!(file[h::loadflags] & loaded_high)) return fail(name + ": a zImage, which loads low; a bzImage is needed");
 
     image.relocatable = file[h::relocatable_kernel] != 0;

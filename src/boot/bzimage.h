@@ -27,8 +27,8 @@ struct BzImage {
 
 /// Offsets in the setup header, the same in the file and in boot_params.
 namespace setup_header {
-inline constexpr unsigned start = 0x1f1, setup_sects = 0x1f1, boot_flag = 0x1fe, jump = 0x200, magic = 0x202,
-                          version = 0x206, type_of_loader = 0x210, loadflags = 0x211, ramdisk_image = 0x218,
+inline constexpr unsigned start = 0x1f1, setup_sects = 0x1f1, syssize = 0x1f4, boot_flag = 0x1fe, jump = 0x200,
+                          magic = 0x202, version = 0x206, type_of_loader = 0x210, loadflags = 0x211, ramdisk_image = 0x218,
                           ramdisk_size = 0x21c, cmd_line_ptr = 0x228, initrd_addr_max = 0x22c,
                           kernel_alignment = 0x230, relocatable_kernel = 0x234, xloadflags = 0x236,
                           cmdline_size = 0x238, setup_data = 0x250, pref_address = 0x258, init_size = 0x260;

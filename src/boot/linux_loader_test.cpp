@@ -29,6 +29,7 @@ void put(Bytes& to, u64 at, T v) {
 Bytes synthetic_bzimage() {
     Bytes f(5 * 512 + 0x2000);
     f[0x1f1] = 4;
+    put<u32>(f, 0x1f4, 0x2000 / 16);
     put<u16>(f, 0x1fe, 0xaa55);
     put<u16>(f, 0x200, 0x6aeb);
     put<u32>(f, 0x202, 0x53726448);
@@ -225,6 +226,8 @@ TEST_F(LoaderTest, ErrorsAreOneClearLine) {
     EXPECT_CONTAINS(error({.kernel = file("k", cut)}), "truncated");
     cut.assign(image.begin(), image.begin() + 5 * 512);
     EXPECT_CONTAINS(error({.kernel = file("k", cut)}), "truncated (the kernel begins at 0xa00");
+    cut.assign(image.begin(), image.end() - 1);
+    EXPECT_CONTAINS(error({.kernel = file("k", cut)}), "truncated (its kernel has 0x2000 bytes, 0x1fff are there)");
     put<u16>(image, 0x206, 0x0204);
     EXPECT_CONTAINS(error({.kernel = file("k", image)}), "boot protocol 2.04 is too old");
 

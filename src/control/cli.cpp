@@ -12,6 +12,7 @@
 #include <string>
 
 #include "control/completion.h"
+#include "control/disasm_block.h"
 #include "control/run.h"
 
 #ifndef TRIUNE_VERSION
@@ -43,6 +44,7 @@ constexpr const char* examples = R"(Examples:
   triune run --kernel vmlinuz --initrd initrd.gz     boot to the serial console (Ctrl-A x quits)
   triune run --help                                  every option, with examples
   triune doctor                                      what this host offers, and the engine it gets
+  triune disasm-block 488b03                         guest code beside its translation
   triune completion bash > /etc/bash_completion.d/triune
 
 )";
@@ -75,6 +77,9 @@ ExitStatus parse_and_run(int argc, char** argv) {
     run_app.footer(std::string(run_examples) + footer);
     CLI::App& doctor_app =
         *app.add_subcommand("doctor", "Say what this host offers and which engine 'auto' picks");
+    DisasmBlockCommand disasm;
+    CLI::App& disasm_app = *app.add_subcommand("disasm-block", "Show guest code beside its translation");
+    disasm.declare(disasm_app);
     CLI::App& completion_app = *app.add_subcommand("completion", "Print a completion script for a shell");
     std::string shell;
     completion_app.add_option("shell", shell, "bash, zsh or fish")
@@ -88,12 +93,19 @@ ExitStatus parse_and_run(int argc, char** argv) {
             app.exit(e);
             return ExitStatus::powered_off;
         }
-        const bool in_run = run_app.parsed();
-        fmt::print(stderr, "triune: {} (see triune {}--help)\n", one_line(e.what()), in_run ? "run " : "");
+        if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
+            fmt::print(stderr,
+                       "triune: '{}' is not a command: write run, doctor, disasm-block or completion (see triune --help)\n",
+                       argv[1]);
+            return ExitStatus::bad_usage;
+        }
+        const char* command = run_app.parsed() ? "run " : disasm_app.parsed() ? "disasm-block " : "";
+        fmt::print(stderr, "triune: {} (see triune {}--help)\n", one_line(e.what()), command);
         return ExitStatus::bad_usage;
     }
     if (run_app.parsed()) return run.run();
     if (doctor_app.parsed()) return doctor();
+    if (disasm_app.parsed()) return disasm.run();
     fmt::print("{}", completion_script(app, shell).value_or(""));
     return ExitStatus::powered_off;
 }

@@ -13,6 +13,7 @@
 #include <sstream>
 #include <thread>
 
+#include "triune/inspect.h"
 #include "triune/vm.h"
 
 // This test stands in for the machine: the definition that the command line made is kept here, and
@@ -49,6 +50,13 @@ std::expected<std::unique_ptr<Vm>, VmError> make_vm(const VmDefinition& definiti
 
 HostReport examine_host() {
     return {{{"engine bt", "works"}}, "bt", "it is the fastest here"};
+}
+
+std::expected<std::string, VmError> disassemble_block(const std::vector<std::uint8_t>& code, std::uint64_t rip,
+                                                      bool user) {
+    std::ostringstream text;
+    text << code.size() << " bytes from " << std::hex << +code[0] << " at 0x" << rip << (user ? " user\n" : " kernel\n");
+    return text.str();
 }
 
 namespace control {
@@ -121,6 +129,12 @@ TEST_F(Cli, BadUsageIsStatus2AndOneLine) {
                                                {"run", "--kernel", "k", "--disk", "d,ro"},
                                                {"run", "--kernel", "k", "--unknown"},
                                                {"run", "--kernel", "k", "stray"},
+                                               {"disasm-block"},
+                                               {"disasm-block", ""},
+                                               {"disasm-block", "488"},
+                                               {"disasm-block", "48 8b 0g"},
+                                               {"disasm-block", "90", "--rip", "here"},
+                                               {"disasm-block", "90", "--rip", "0x12345678123456789"},
                                                {"completion", "csh"}}) {
         EXPECT_EQ(run(words), 2);
         EXPECT_TRUE(one_clear_line()) << err_;
@@ -172,6 +186,17 @@ TEST_F(Cli, StatsToStderrOrFile) {
     unlink(path.c_str());
     EXPECT_EQ(run({"run", "--kernel", "k", "--stats=/nonexistent/x"}), 5);
     EXPECT_TRUE(one_clear_line()) << err_;
+}
+
+TEST_F(Cli, DisasmBlock) {
+    EXPECT_EQ(run({"disasm-block", "488B03", "48 ff c0", "--rip", "0x1000"}), 0) << err_;
+    EXPECT_EQ(out_, "6 bytes from 48 at 0x1000 kernel\n");
+    EXPECT_EQ(run({"disasm-block", "--user", "90"}), 0) << err_;
+    EXPECT_EQ(out_, "1 bytes from 90 at 0x401000 user\n");
+    EXPECT_EQ(run({"disasm-block", "90"}), 0) << err_;
+    EXPECT_EQ(out_, "1 bytes from 90 at 0xffffffff81000000 kernel\n");
+    EXPECT_EQ(run({"disasm-block", "--help"}), 0);
+    EXPECT_NE(out_.find("--rip"), std::string::npos);
 }
 
 TEST_F(Cli, HelpDoctorAndCompletion) {

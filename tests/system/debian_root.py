@@ -67,8 +67,8 @@ echo o >/proc/sysrq-trigger
 sleep 100
 """
 
-# In the initrd: goes on in the disk's file system.
-SWITCH = "mount -t ext4 /dev/vda /mnt && exec switch_root /mnt /test\necho 'could not mount the disk'\n"
+# In the initrd: goes on in the disk's file system (the script is not PID 1, so no switch_root).
+SWITCH = "mount -t ext4 /dev/vda /mnt && exec chroot /mnt /test\necho 'could not mount the disk'\n"
 
 
 def make_image(path):

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a run ends: power-off, reboot, triple fault, signals, the console's escape; exit statuses as
 `triune --help` documents them."""
+import fcntl
 import os
 import pty
 import signal
@@ -74,7 +75,8 @@ def console_on_a_terminal(test):
     the terminal's mode comes back."""
     leader, follower = pty.openpty()
     before = termios.tcgetattr(follower)
-    process = subprocess.Popen(test.run_words(test.initrd), stdin=follower, stdout=follower, stderr=subprocess.PIPE)
+    process = subprocess.Popen(test.run_words(test.initrd), stdin=follower, stdout=follower, stderr=follower,
+                               start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
     try:
         reader = Reader(leader)
         reader.expect(b"# ", test.options.limit)
