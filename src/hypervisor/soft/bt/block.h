@@ -35,6 +35,8 @@ enum class FlagsNeed : u8 {
     host,    ///< reads them at once: wants them in the host's flags
 };
 
+/// Begins each guest instruction's host code, and again the host instruction that accesses memory. A
+/// run of merged pushes or pops is one such piece: RSP changes at its end. Ascending.
 struct HostMapEntry {
     u32 host = 0;   ///< offset from the block's first byte of code
     u16 guest = 0;  ///< offset from the block's RIP
@@ -60,6 +62,7 @@ struct Block {
     u32 cookie = 0;
     FlagsNeed need = FlagsNeed::none;
     CodeOffset begin = 0, end = 0;
+    CodeOffset cold = 0;             ///< where the body ends and the cold paths begin
     CodeOffset entry_memory = 0;     ///< flags in memory; same page or mapping known to hold
     CodeOffset entry_checked = 0;    ///< flags in memory; verifies the mapping first
     CodeOffset entry_host = 0;       ///< flags in the host's flags

@@ -70,7 +70,7 @@ size_t BlockCompiler::run_length(size_t i) const {
 
 /// One probe for all of them. Where it fails, the cold path takes them one by one.
 void BlockCompiler::emit_run(size_t i, size_t count) {
-    current_rip_ = rips_[i];
+    begin_instruction(i);
     run_begin_ = i;
     run_end_ = i + count;
     const int bytes = static_cast<int>(8 * count);

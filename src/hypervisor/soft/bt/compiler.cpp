@@ -37,6 +37,7 @@ void BlockCompiler::compile(bool declined_after) {
         }
     }
     if (!ended_) {
+        block_.map.push_back({e_.offset() - block_.begin, block_.guest_bytes, exit_flags(), flags_ != Flags::dead});
         if (declined_after) {
             current_rip_ = rip;
             if (flags_ == Flags::host) emit_save_flags(e_, s_.data);
@@ -46,6 +47,7 @@ void BlockCompiler::compile(bool declined_after) {
             exit_to(rip, e_.jump_forward(), exit_flags());
         }
     }
+    block_.cold = e_.offset();
     emit_cold();
     block_.end = e_.offset();
 }
@@ -157,8 +159,18 @@ void BlockCompiler::after_execute(size_t i) {
     if (insns_[i].flags_written & x86::flag::arithmetic) flags_ = Flags::host;
 }
 
-void BlockCompiler::emit_instruction(size_t i) {
+/// Maps the host code that follows to instruction i. Code before its own memory access does not
+/// fault, so the flags are said to be where before_clobber() puts them.
+void BlockCompiler::begin_instruction(size_t i) {
     current_rip_ = rips_[i];
+    Flags flags = flags_;
+    if (flags == Flags::host && clobbers(i)) flags = live_[i] == 0 ? Flags::dead : Flags::memory;
+    block_.map.push_back({e_.offset() - block_.begin, static_cast<u16>(rips_[i] - block_.rip),
+                          flags == Flags::host ? FlagsAt::host : FlagsAt::memory, flags != Flags::dead});
+}
+
+void BlockCompiler::emit_instruction(size_t i) {
+    begin_instruction(i);
     switch (treatment_[i]) {
         case Treatment::skip: break;
         case Treatment::copy: copy(i); break;

@@ -48,6 +48,7 @@ private:
     [[nodiscard]] FlagsNeed flags_need() const;
     void emit_entries();
     void emit_instruction(size_t i);
+    void begin_instruction(size_t i);
     void emit_cold();
     void check_vector(u64 rip);
     void leave_if(u8 condition, LeaveReason reason, u64 rip);

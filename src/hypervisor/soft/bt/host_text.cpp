@@ -1,0 +1,168 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/bt/host_text.h"
+
+#include <Zydis/Zydis.h>
+#include <fmt/format.h>
+
+namespace triune::hypervisor::soft::bt {
+namespace {
+
+constexpr std::array gpr_names{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"};
+constexpr std::array segment_names{"es", "cs", "ss", "ds", "fs", "gs"};
+constexpr std::array mode_names{"user", "supervisor", "supervisor_ac"};
+constexpr std::array reason_names{"link",   "lookup",     "signalled", "declined",
+                                  "vector", "page_fault", "system"};
+
+/// What the formatter's hooks need.
+struct Context {
+    const HostText* text;
+    CodeOffset begin, end;
+    CodeOffset target = 0;
+};
+
+ZyanStatus append(ZydisFormatterBuffer* buffer, const std::string& text) {
+    ZyanString* out = nullptr;
+    ZYAN_CHECK(ZydisFormatterBufferAppend(buffer, ZYDIS_TOKEN_SYMBOL));
+    ZYAN_CHECK(ZydisFormatterBufferGetString(buffer, &out));
+    ZyanStringView view;
+    ZYAN_CHECK(ZyanStringViewInsideBuffer(&view, text.c_str()));
+    return ZyanStringAppend(out, &view);
+}
+
+/// [address] without registers, and the targets of jumps.
+ZyanStatus print_address(const ZydisFormatter*, ZydisFormatterBuffer* buffer, ZydisFormatterContext* c) {
+    Context& context = *static_cast<Context*>(c->user_data);
+    if (c->operand->type == ZYDIS_OPERAND_TYPE_MEMORY)
+        return append(buffer, context.text->data_name(static_cast<u64>(c->operand->mem.disp.value)));
+    ZyanU64 target = 0;
+    ZYAN_CHECK(ZydisCalcAbsoluteAddress(c->instruction, c->operand, c->runtime_address, &target));
+    const CodeOffset offset = static_cast<CodeOffset>(target);
+    if (offset >= context.begin && offset < context.end) {
+        context.target = offset;
+        return append(buffer, fmt::format("+{:x}", offset - context.begin));
+    }
+    const std::string stub = context.text->stub_name(offset);
+    return append(buffer, stub.empty() ? "elsewhere" : stub);
+}
+
+/// [register + displacement]: tables are indexed by scratch1, everything else is the guest's.
+ZyanStatus print_displacement(const ZydisFormatter*, ZydisFormatterBuffer* buffer, ZydisFormatterContext* c) {
+    const Context& context = *static_cast<Context*>(c->user_data);
+    const auto& mem = c->operand->mem;
+    const i64 value = mem.disp.value;
+    const bool table = c->instruction->mnemonic != ZYDIS_MNEMONIC_LEA && mem.disp.has_displacement &&
+                       (mem.base == ZYDIS_REGISTER_R11 ||
+                        (mem.base == ZYDIS_REGISTER_NONE && mem.index == ZYDIS_REGISTER_R11));
+    if (table) return append(buffer, "+" + context.text->data_name(static_cast<u64>(value)));
+    if (value == 0) return ZYAN_STATUS_SUCCESS;
+    return append(buffer, value < 0 ? fmt::format("-{:#x}", 0 - static_cast<u64>(value))
+                                    : fmt::format("+{:#x}", value));
+}
+
+ZydisFormatter make_formatter() {
+    ZydisFormatter f;
+    ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
+    ZydisFormatterSetProperty(&f, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
+    ZydisFormatterSetProperty(&f, ZYDIS_FORMATTER_PROP_IMM_PADDING, ZYDIS_PADDING_DISABLED);
+    const void* hook = reinterpret_cast<const void*>(&print_address);
+    ZydisFormatterSetHook(&f, ZYDIS_FORMATTER_FUNC_PRINT_ADDRESS_ABS, &hook);
+    hook = reinterpret_cast<const void*>(&print_displacement);
+    ZydisFormatterSetHook(&f, ZYDIS_FORMATTER_FUNC_PRINT_DISP, &hook);
+    return f;
+}
+
+}  // namespace
+
+HostText::HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mode) : arena_(arena), s_(s) {
+    const x86::VcpuState& state = s.vcpu.state;
+    for (unsigned g = 0; g < 16; ++g)
+        add(state.gpr[g],
+            g < gpr_names.size() ? fmt::format("guest.{}", gpr_names[g]) : fmt::format("guest.r{}", g));
+    for (unsigned n = 0; n < segment_names.size(); ++n) {
+        add(state.seg[n].base, fmt::format("{}.base", segment_names[n]));
+        add(state.seg[n].selector, fmt::format("{}.selector", segment_names[n]));
+    }
+    add(state.rflags, "rflags");
+    add(state.cr2, "cr2");
+    add(state.cr4, "cr4");
+    add(state.kernel_gs_base, "kernel_gs_base");
+    add(state.tsc_offset, "tsc_offset");
+    add(state.tsc_aux, "tsc_aux");
+    add(s.vcpu.signals.pending, "signals.pending");
+    add(s.vcpu.vector_state_live, "vector_state_live");
+    add(s.vcpu.interrupt_waiting, "interrupt_waiting");
+
+    const EngineData& d = s.data;
+    add(d.next_rip, "next_rip");
+    add(d.fault_address, "fault_address");
+    add(d.mode, "mode");
+    add(d.system_op, "system_op");
+    add(d.rip, "rip");
+    add(d.spill, "spill");
+    add(d.flags, "flags");
+    add(d.exit_id, "exit_id");
+    add(d.cookie, "cookie", sizeof(d.cookie[0]));
+    for (unsigned m = 0; m < mmu::tlb_modes; ++m)
+        add(d.shadow_sp_of_mode[m], fmt::format("shadow_sp.{}", mode_names[m]));
+    const EngineData::JumpCache& jump = d.jump[static_cast<unsigned>(mode)];
+    add(jump.rip, "jump.rip", sizeof(u64));
+    add(jump.host, "jump.host", sizeof(u64));
+    symbols_.push_back({reinterpret_cast<u64>(&s.tlb.set[static_cast<unsigned>(mode)]), sizeof(s.tlb.set[0]),
+                        "tlb", sizeof(mmu::TlbEntry)});
+}
+
+std::string HostText::data_name(u64 address) const {
+    for (const Symbol& s : symbols_) {
+        if (address < s.begin || address - s.begin >= s.size) continue;
+        u64 rest = address - s.begin;
+        std::string name = s.name, index;
+        if (s.element) {
+            // The table itself is what code indexes; a later element, what it names outright.
+            if (rest >= s.element) index = fmt::format("[{:#x}]", rest / s.element);
+            rest %= s.element;
+        }
+        if (s.element == sizeof(mmu::TlbEntry)) {
+            name += rest == offsetof(mmu::TlbEntry, read_tag)    ? ".read"
+                    : rest == offsetof(mmu::TlbEntry, write_tag) ? ".write"
+                    : rest == offsetof(mmu::TlbEntry, host)      ? ".host"
+                                                                 : fmt::format("+{:#x}", rest);
+            rest = 0;
+        }
+        return name + index + (rest ? fmt::format("+{}", rest) : "");
+    }
+    return fmt::format("arena+{:#x}", address - reinterpret_cast<u64>(&arena_.context()));
+}
+
+std::string HostText::stub_name(CodeOffset offset) const {
+    for (size_t n = 0; n < s_.stubs.leave.size(); ++n)
+        if (s_.stubs.leave[n] == offset) return fmt::format("leave.{}", reason_names.at(n));
+    if (offset == s_.stubs.tlb_miss) return "tlb_miss";
+    if (offset == s_.stubs.string) return "string";
+    for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode)
+        if (s_.stubs.indirect[mode] == offset) return fmt::format("indirect.{}", mode_names[mode]);
+    return {};
+}
+
+std::vector<HostLine> HostText::lines(CodeOffset begin, CodeOffset end) const {
+    static const ZydisFormatter formatter = make_formatter();
+    ZydisDecoder decoder;
+    ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    std::vector<HostLine> lines;
+    for (CodeOffset at = begin; at < end;) {
+        ZydisDecodedInstruction insn;
+        std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
+        std::array<char, 256> text{};
+        Context context{this, begin, end};
+        const bool ok = ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, arena_.code() + at, end - at, &insn,
+                                                            operands.data())) &&
+                        ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&formatter, &insn, operands.data(),
+                                                                     insn.operand_count_visible, text.data(),
+                                                                     text.size(), at, &context));
+        lines.push_back({at, ok ? text.data() : "(bad)", context.target});
+        at += ok ? insn.length : 1;
+    }
+    return lines;
+}
+
+}  // namespace triune::hypervisor::soft::bt

@@ -1,0 +1,49 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "hypervisor/soft/bt/stubs.h"
+#include "hypervisor/soft/mmu/arena.h"
+
+namespace triune::hypervisor::soft::bt {
+
+/// One emitted host instruction as text.
+struct HostLine {
+    CodeOffset offset = 0;
+    std::string text;
+    CodeOffset target = 0;  ///< of a jump or call within the block, else 0
+};
+
+/// Disassembles emitted code with names in place of addresses.
+class HostText {
+public:
+    HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mode);
+
+    /// The instructions in [begin, end) of the code cache; jumps are shown relative to `begin`.
+    [[nodiscard]] std::vector<HostLine> lines(CodeOffset begin, CodeOffset end) const;
+
+    /// "guest.r10", "tlb.read", "arena+0x123".
+    [[nodiscard]] std::string data_name(u64 address) const;
+    /// "leave.link"; empty when no stub begins there.
+    [[nodiscard]] std::string stub_name(CodeOffset offset) const;
+
+private:
+    struct Symbol {
+        u64 begin, size;
+        std::string name;
+        u64 element = 0;  ///< bytes of an array's element, 0: not an array
+    };
+    template <class T>
+    void add(const T& field, std::string name, u64 element = 0) {
+        symbols_.push_back({reinterpret_cast<u64>(&field), sizeof(T), std::move(name), element});
+    }
+
+    mmu::VcpuArena& arena_;
+    const Surroundings& s_;
+    std::vector<Symbol> symbols_;
+};
+
+}  // namespace triune::hypervisor::soft::bt
