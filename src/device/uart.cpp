@@ -23,18 +23,24 @@ constexpr u64 character_timeout_ns = 347'000;
 // A host write a character would cost more than all the rest; so short a delay nobody sees.
 constexpr u64 flush_delay_ns = 2'000'000;
 constexpr size_t output_limit = 256;
-// Who looks at LSR so often without sending waits for input. A sender looks once a byte, since the
-// transmitter is always empty.
-constexpr unsigned polls_that_listen = 8;
+// A driver in use disables its interrupts for so long at most, to write a console line.
+constexpr u64 short_pause_ns = 100'000'000;
+// Who looks at LSR so often and writes nothing in between waits for input. A sender looks once a
+// byte, since the transmitter is always empty; a driver that starts up looks some ten times.
+constexpr unsigned polls_that_listen = 64;
 
 }  // namespace
 
-Uart::Uart(bus::IrqLine& irq, backend::CharBackend& backend, base::EventLoop& loop)
-    : irq_(irq), backend_(backend) {
+Uart::Uart(bus::IrqLine& irq, backend::CharBackend& backend, base::EventLoop& loop, u64 settle_ns)
+    : irq_(irq), backend_(backend), settle_ns_(settle_ns) {
     modem_ = modem_lines_locked();
     output_.reserve(output_limit);
     timeout_timer_ = loop.make_timer([this] { timeout_passed(); });
     flush_timer_ = loop.make_timer([this] { flush(); });
+    settle_timer_ = loop.make_timer([this] {
+        const std::scoped_lock lock(mutex_);
+        resume_if_listening_locked();
+    });
     backend_.on_input([this](std::span<const u8> bytes) { return input(bytes); });
 }
 
@@ -42,6 +48,7 @@ Uart::~Uart() {
     backend_.on_input({});
     timeout_timer_.reset();
     flush_timer_.reset();
+    settle_timer_.reset();
     flush();
 }
 
@@ -52,6 +59,7 @@ void Uart::reset() {
     ier_ = fcr_ = lcr_ = mcr_ = lsr_errors_ = msr_delta_ = scratch_ = 0;
     divisor_ = 1;
     thre_pending_ = timeout_ = false;
+    listened_until_ = 0;
     status_polls_ = 0;
     modem_ = modem_lines_locked();
     update_irq_locked();
@@ -67,19 +75,33 @@ size_t Uart::input(std::span<const u8> bytes) {
     size_t taken = 0;
     while (listens_locked() && taken < bytes.size() && count_ < capacity()) receive_locked(bytes[taken++]);
     input_waits_ = taken < bytes.size();
+    resume_if_listening_locked();  // or sets the alarm for it
     update_irq_locked();
     return taken;
 }
 
 bool Uart::listens_locked() const {
     // In loopback the receiver is cut off from the line.
-    return !(mcr_ & mcr_loop) && ((ier_ & ier_rx) || status_polls_ >= polls_that_listen);
+    if (mcr_ & mcr_loop) return false;
+    if (status_polls_ >= polls_that_listen) return true;
+    return (ier_ & ier_rx) && base::monotonic_ns() >= settled_at_;
+}
+
+void Uart::receive_interrupt_switched_locked(bool on) {
+    const u64 now = base::monotonic_ns();
+    if (!on)
+        listened_until_ = now >= settled_at_ ? now : 0;
+    else if (!listened_until_ || now - listened_until_ > short_pause_ns)
+        settled_at_ = now + settle_ns_;
 }
 
 void Uart::resume_if_listening_locked() {
-    if (input_waits_ && count_ < capacity() && listens_locked()) {
+    if (!input_waits_ || count_ == capacity()) return;
+    if (listens_locked()) {
         input_waits_ = false;
         backend_.resume_input();
+    } else if ((ier_ & ier_rx) && !(mcr_ & mcr_loop)) {
+        settle_timer_->arm(settled_at_);
     }
 }
 
@@ -122,7 +144,6 @@ void Uart::transmit_locked(u8 byte) {
         else if (output_.size() == 1)
             flush_timer_->arm(base::monotonic_ns() + flush_delay_ns);
     }
-    status_polls_ = 0;
     thre_pending_ = true;  // and it is empty again
 }
 
@@ -217,6 +238,7 @@ u8 Uart::read8(u64 offset) {
 
 void Uart::write8(u64 offset, u8 value) {
     const std::scoped_lock lock(mutex_);
+    status_polls_ = 0;
     switch (offset) {
         case rbr_thr:
             if (lcr_ & lcr_dlab) {
@@ -235,6 +257,7 @@ void Uart::write8(u64 offset, u8 value) {
             } else {
                 // Enabling the interrupt while the transmitter is empty raises it.
                 if (value & ~ier_ & ier_tx) thre_pending_ = true;
+                if ((value ^ ier_) & ier_rx) receive_interrupt_switched_locked(value & ier_rx);
                 ier_ = value & (ier_rx | ier_tx | ier_line | ier_modem);
                 resume_if_listening_locked();
             }

@@ -15,14 +15,18 @@ namespace triune::device {
 
 /// 16550A UART (National Semiconductor PC16550D datasheet): 8 ports. Characters take no time, so
 /// the transmitter is always empty and the divisor has no effect. Input that finds no room in the
-/// FIFO stays with the backend, and so does all input until the guest listens: it enables the receive
-/// interrupt or polls the line status. (A driver that starts up clears the FIFO: what was typed or
-/// piped in during boot would be lost.)
+/// FIFO stays with the backend, and so does all input until the guest listens: it has enabled the
+/// receive interrupt for a moment, or polls the line status. (A driver that probes and starts up
+/// enables everything in passing and clears the FIFO: what was typed or piped in during boot would
+/// be lost.)
 ///
 /// Threads: any; one lock, under which the interrupt line is set and the backend is written to.
 class Uart final : public ByteRegisters {
 public:
-    Uart(bus::IrqLine& irq, backend::CharBackend& backend, base::EventLoop& loop);
+    static constexpr u64 settle_time_ns = 2'000'000;
+    /// `settle_ns`: how long the receive interrupt has to be enabled before input is let in.
+    Uart(bus::IrqLine& irq, backend::CharBackend& backend, base::EventLoop& loop,
+         u64 settle_ns = settle_time_ns);
     ~Uart() override;
 
     /// As after a pulse on MR; the receive FIFO's bytes are lost.
@@ -40,6 +44,7 @@ private:
     void transmit_locked(u8 byte);
     void flush_locked();
     [[nodiscard]] bool listens_locked() const;
+    void receive_interrupt_switched_locked(bool on);
     void resume_if_listening_locked();
     void write_fcr_locked(u8 value);
     void write_mcr_locked(u8 value);
@@ -63,10 +68,13 @@ private:
     bool thre_pending_ = false;   ///< the transmitter became empty and IIR has not told
     bool timeout_ = false;        ///< bytes below the trigger level have waited for four character times
     bool input_waits_ = false;    ///< the backend was told that there is no room
-    unsigned status_polls_ = 0;   ///< reads of LSR since the last byte was sent
+    unsigned status_polls_ = 0;   ///< reads of LSR since the last write
     bool irq_level_ = false;
     std::vector<u8> output_;
-    std::unique_ptr<base::EventLoop::Timer> timeout_timer_, flush_timer_;
+    const u64 settle_ns_;
+    u64 settled_at_ = 0;      ///< when the enabled receive interrupt counts as listening
+    u64 listened_until_ = 0;  ///< when it was disabled after it had counted; 0: it had not
+    std::unique_ptr<base::EventLoop::Timer> timeout_timer_, flush_timer_, settle_timer_;
 };
 
 }  // namespace triune::device

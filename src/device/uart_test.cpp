@@ -31,7 +31,7 @@ struct Backend : backend::CharBackend {
     }
     std::string out;
     Input receiver;
-    int resumes = 0;
+    std::atomic<int> resumes = 0;
 };
 
 struct UartTest : testing::Test {
@@ -49,7 +49,7 @@ struct UartTest : testing::Test {
     std::thread thread;
     Line irq;
     Backend backend;
-    Uart uart{irq, backend, *loop};
+    Uart uart{irq, backend, *loop, 0};
 };
 
 TEST_F(UartTest, ResetState) {
@@ -184,7 +184,8 @@ TEST_F(UartTest, InputWaitsUntilTheGuestListens) {
     EXPECT_EQ(backend.type("early"), 0u);
     // A driver starts up: clears FIFOs, drains the receiver, looks at every status once.
     for (const u8 fcr : {1, 7, 0}) out(2, fcr);
-    for (const unsigned reg : {5, 0, 2, 6}) (void)in(reg);
+    for (int i = 0; i < 5; ++i)
+        for (const unsigned reg : {5, 0, 2, 6}) (void)in(reg);
     EXPECT_EQ(backend.resumes, 0);
     out(1, 5);
     EXPECT_EQ(backend.resumes, 1);
@@ -195,6 +196,33 @@ TEST_F(UartTest, InputWaitsUntilTheGuestListens) {
     std::string got;
     while (in(5) & 1) got += static_cast<char>(in(0));
     EXPECT_EQ(got, "early");
+}
+
+TEST(UartSettling, AProbeThatEnablesEverythingInPassingIsNoListener) {
+    auto loop = base::EventLoop::create().value();
+    Line irq;
+    Backend backend;
+    Uart uart(irq, backend, *loop, 20'000'000);
+    bus::RegisterBlock& r = uart;
+    EXPECT_EQ(backend.type("a"), 0u);
+    r.write(1, 0x0f, 1);
+    EXPECT_EQ(backend.type("a"), 0u);
+    r.write(1, 0, 1);
+    std::thread thread([&] { loop->run(); });
+    std::this_thread::sleep_for(40ms);
+    EXPECT_EQ(backend.resumes, 0);
+    r.write(1, 1, 1);
+    for (int i = 0; i < 1000 && !backend.resumes; ++i) std::this_thread::sleep_for(1ms);
+    EXPECT_EQ(backend.resumes, 1);
+    EXPECT_EQ(backend.type("a"), 1u);
+    // A driver that listens may write a console line with interrupts off.
+    r.write(1, 0, 1);
+    EXPECT_EQ(r.read(0, 1), u64{'a'});
+    EXPECT_EQ(backend.type("b"), 0u);
+    r.write(1, 1, 1);
+    EXPECT_EQ(backend.type("b"), 1u);
+    loop->stop();
+    thread.join();
 }
 
 TEST_F(UartTest, PollingCountsAsListening) {
