@@ -5,6 +5,8 @@
 #include <Zydis/Zydis.h>
 #include <fmt/format.h>
 
+#include <map>
+
 namespace triune::hypervisor::soft::bt {
 namespace {
 
@@ -18,7 +20,7 @@ constexpr std::array reason_names{"link",   "lookup",     "signalled", "declined
 struct Context {
     const HostText* text;
     CodeOffset begin, end;
-    CodeOffset target = 0;
+    std::map<CodeOffset, std::string> labels;  ///< by offset; named once all are known
 };
 
 ZyanStatus append(ZydisFormatterBuffer* buffer, const std::string& text) {
@@ -39,8 +41,7 @@ ZyanStatus print_address(const ZydisFormatter*, ZydisFormatterBuffer* buffer, Zy
     ZYAN_CHECK(ZydisCalcAbsoluteAddress(c->instruction, c->operand, c->runtime_address, &target));
     const CodeOffset offset = static_cast<CodeOffset>(target);
     if (offset >= context.begin && offset < context.end) {
-        context.target = offset;
-        return append(buffer, fmt::format("+{:x}", offset - context.begin));
+        return append(buffer, context.labels[offset]);
     }
     const std::string stub = context.text->stub_name(offset);
     return append(buffer, stub.empty() ? "elsewhere" : stub);
@@ -65,6 +66,7 @@ ZydisFormatter make_formatter() {
     ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
     ZydisFormatterSetProperty(&f, ZYDIS_FORMATTER_PROP_HEX_UPPERCASE, ZYAN_FALSE);
     ZydisFormatterSetProperty(&f, ZYDIS_FORMATTER_PROP_IMM_PADDING, ZYDIS_PADDING_DISABLED);
+    ZydisFormatterSetProperty(&f, ZYDIS_FORMATTER_PROP_FORCE_SIZE, ZYAN_TRUE);
     const void* hook = reinterpret_cast<const void*>(&print_address);
     ZydisFormatterSetHook(&f, ZYDIS_FORMATTER_FUNC_PRINT_ADDRESS_ABS, &hook);
     hook = reinterpret_cast<const void*>(&print_displacement);
@@ -148,19 +150,28 @@ std::vector<HostLine> HostText::lines(CodeOffset begin, CodeOffset end) const {
     static const ZydisFormatter formatter = make_formatter();
     ZydisDecoder decoder;
     ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    Context context{this, begin, end, {}};
     std::vector<HostLine> lines;
-    for (CodeOffset at = begin; at < end;) {
-        ZydisDecodedInstruction insn;
-        std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
-        std::array<char, 256> text{};
-        Context context{this, begin, end};
-        const bool ok = ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, arena_.code() + at, end - at, &insn,
-                                                            operands.data())) &&
-                        ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&formatter, &insn, operands.data(),
-                                                                     insn.operand_count_visible, text.data(),
-                                                                     text.size(), at, &context));
-        lines.push_back({at, ok ? text.data() : "(bad)", context.target});
-        at += ok ? insn.length : 1;
+    // Once to find what is jumped to, once more with those places named in their order.
+    for (const bool named : {false, true}) {
+        lines.clear();
+        unsigned number = 0;
+        if (named)
+            for (auto& [offset, label] : context.labels) label = fmt::format("L{}", ++number);
+        for (CodeOffset at = begin; at < end;) {
+            ZydisDecodedInstruction insn;
+            std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
+            std::array<char, 256> text{};
+            const bool ok = ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, arena_.code() + at, end - at, &insn,
+                                                                operands.data())) &&
+                            ZYAN_SUCCESS(ZydisFormatterFormatInstruction(
+                                &formatter, &insn, operands.data(), insn.operand_count_visible, text.data(),
+                                text.size(), at, &context));
+            const auto label = context.labels.find(at);
+            lines.push_back(
+                {at, ok ? text.data() : "(bad)", label == context.labels.end() ? "" : label->second});
+            at += ok ? insn.length : 1;
+        }
     }
     return lines;
 }

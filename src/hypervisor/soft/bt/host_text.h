@@ -14,7 +14,7 @@ namespace triune::hypervisor::soft::bt {
 struct HostLine {
     CodeOffset offset = 0;
     std::string text;
-    CodeOffset target = 0;  ///< of a jump or call within the block, else 0
+    std::string label;  ///< "L1" where something jumps to it, else empty
 };
 
 /// Disassembles emitted code with names in place of addresses.
@@ -22,7 +22,7 @@ class HostText {
 public:
     HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mode);
 
-    /// The instructions in [begin, end) of the code cache; jumps are shown relative to `begin`.
+    /// The instructions in [begin, end) of the code cache; jumps go to labels or stubs.
     [[nodiscard]] std::vector<HostLine> lines(CodeOffset begin, CodeOffset end) const;
 
     /// "guest.r10", "tlb.read", "arena+0x123".

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 
 #include "hypervisor/soft/bt/bt.h"
 #include "hypervisor/soft/bt/compiler.h"
@@ -80,10 +79,7 @@ class Listing {
 public:
     Listing(const Decoded& decoded, const Block& block, const std::vector<DirectExit>& exits,
             const HostText& text)
-        : decoded_(decoded), block_(block), exits_(exits), lines_(text.lines(block.begin, block.end)) {
-        for (const HostLine& line : lines_)
-            if (line.target) targets_.insert(line.target);
-    }
+        : decoded_(decoded), block_(block), exits_(exits), lines_(text.lines(block.begin, block.end)) {}
 
     std::string text() {
         summary();
@@ -116,9 +112,7 @@ private:
         for (const HostLine& line : lines_) {
             if (line.offset < begin || line.offset >= end) continue;
             note(line.offset);
-            const std::string label =
-                targets_.contains(line.offset) ? fmt::format("+{:x}:", line.offset - block_.begin) : "";
-            out_ += fmt::format("  {:<8}  {}\n", label, line.text);
+            out_ += fmt::format("  {:<8}  {}\n", line.label.empty() ? "" : line.label + ":", line.text);
         }
     }
 
@@ -147,11 +141,10 @@ private:
 
     void summary() {
         constexpr std::array need{"none", "in memory", "in the host's"};
-        out_ += fmt::format(
-            "; {} guest instructions, {} bytes; host instructions: {} in the body, {} in all; flags wanted: "
-            "{}\n",
-            decoded_.insns.size(), block_.guest_bytes, count(body_begin(), block_.cold), lines_.size(),
-            need.at(static_cast<size_t>(block_.need)));
+        out_ += fmt::format("; guest: {} instructions, {} bytes; flags wanted: {}\n", decoded_.insns.size(),
+                            block_.guest_bytes, need.at(static_cast<size_t>(block_.need)));
+        out_ += fmt::format("; host: {} instructions in the body, {} in all, {} bytes\n",
+                            count(body_begin(), block_.cold), lines_.size(), block_.end - block_.begin);
     }
 
     void body() {
@@ -187,7 +180,6 @@ private:
     const Block& block_;
     const std::vector<DirectExit>& exits_;
     std::vector<HostLine> lines_;
-    std::set<CodeOffset> targets_;
     std::string out_;
 };
 

@@ -14,21 +14,22 @@ namespace triune::hypervisor::soft::bt {
 /// would be one block of 64-bit `code` that runs at guest address `rip`, and runs nothing. The text
 /// is the same from run to run and from host to host:
 ///
-///     ; 1 guest instructions, 3 bytes; host instructions: 9 in the body, 25 in all; flags wanted: in memory
+///     ; guest: 1 instructions, 3 bytes; flags wanted: in memory
+///     ; host: 9 instructions in the body, 31 in all, 192 bytes
 ///     0x1000  mov rax, [rbx]
 ///                 mov r10, rbx
 ///                 …
-///       +43:      mov rax, [r10]
+///       L1:       mov rax, qword ptr [r10]
 ///     entries:
 ///       ; entry host_full, host
 ///                 …
 ///     cold paths:
-///       +89:      …
+///       L2:       …
 ///
 /// Host R15 is guest RSP; R10 and R11 are scratch (registers.h). Addresses in the vCPU's own memory
-/// have names (`[guest.r10]`, `[r11+tlb.read]`); jumps go to offsets from the block's first byte or
-/// to named stubs. `user`: code of CPL 3, whose entries check
-/// the page's mapping; otherwise supervisor code in a global page under SMAP.
+/// have names (`[guest.r10]`, `[r11+tlb.read]`); jumps go to labels or to named stubs. `user`: code
+/// of CPL 3, whose entries check the page's mapping; otherwise supervisor code in a global page under
+/// SMAP.
 Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool user);
 
 }  // namespace triune::hypervisor::soft::bt
