@@ -65,7 +65,7 @@ bool jmp(Exec& e, const Insn& i) {
                e.transferred(e.sys.far_jump(selector, offset, i.operand_bits));
     }
     u64 target = 0;
-    return read_near_target(e, i, target) && e.jump(target);
+    return read_near_target(e, i, target) && e.jump(i, target);
 }
 
 bool call(Exec& e, const Insn& i) {
@@ -77,7 +77,7 @@ bool call(Exec& e, const Insn& i) {
     }
     u64 target = 0;
     const u64 back = e.next_rip;
-    if (!read_near_target(e, i, target) || !e.take(e.sys.check_rip(target))) return false;
+    if (!read_near_target(e, i, target) || !e.reachable(i, target)) return false;
     if (i.code == CodeSize::bits64) {
         const Gva a = e.s.gpr[rsp] - 8;
         if (!e.store<u64>(a, back, x86::ss)) return false;
@@ -94,14 +94,14 @@ bool ret(Exec& e, const Insn& i) {
     if (i.opcode == 0xca || i.opcode == 0xcb) return e.transferred(e.sys.far_return(i.operand_bits, extra));
     if (i.code == CodeSize::bits64) {
         u64 target;
-        if (!e.load<u64>(e.s.gpr[rsp], target, x86::ss) || !e.jump(target)) return false;
+        if (!e.load<u64>(e.s.gpr[rsp], target, x86::ss) || !e.jump(i, target)) return false;
         e.s.gpr[rsp] += 8u + extra;
         return true;
     }
     const u64 old_rsp = e.s.gpr[rsp];
     u64 target = 0;
     if (!e.take(e.sys.pop(i.operand_bits), target)) return false;
-    if (!e.jump(target)) {
+    if (!e.jump(i, target)) {
         e.s.gpr[rsp] = old_rsp;
         return false;
     }
@@ -112,11 +112,11 @@ bool ret(Exec& e, const Insn& i) {
 template <unsigned cc>
 bool jcc(Exec& e, const Insn& i) {
     if (!e.condition(cc)) return true;
-    return e.jump(relative_target(e, i));
+    return e.jump(i, relative_target(e, i));
 }
 
 bool jrcxz(Exec& e, const Insn& i) {
-    return e.gpr(rcx, i.address_bits) ? true : e.jump(relative_target(e, i));
+    return e.gpr(rcx, i.address_bits) ? true : e.jump(i, relative_target(e, i));
 }
 
 /// LOOP, LOOPE, LOOPNE: the count is as wide as an address.
@@ -124,7 +124,7 @@ template <int zf>
 bool loop(Exec& e, const Insn& i) {
     const u64 count = (e.s.gpr[rcx] - 1) & base::low_mask(i.address_bits);
     const bool taken = count && (zf < 0 || e.flag(flag::zf) == (zf == 1));
-    if (taken && !e.jump(relative_target(e, i))) return false;
+    if (taken && !e.jump(i, relative_target(e, i))) return false;
     e.set_gpr(rcx, count, i.address_bits);
     return true;
 }

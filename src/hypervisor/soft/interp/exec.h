@@ -243,10 +243,16 @@ struct Exec {
     }
 
     /// Near branch to `target`, already truncated to the operand size.
-    bool jump(u64 target) {
-        if (!take(sys.check_rip(target))) return false;
+    bool jump(const Insn& i, u64 target) {
+        if (!reachable(i, target)) return false;
         next_rip = target;
         return true;
+    }
+    /// System::check_rip with the common case here.
+    bool reachable(const Insn& i, u64 target) {
+        if (i.code == CodeSize::bits64 && mmu.canonical(target)) [[likely]]
+            return true;
+        return take(sys.check_rip(target));
     }
 
 private:

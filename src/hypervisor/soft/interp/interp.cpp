@@ -13,7 +13,7 @@ struct Interpreter::Impl {
 
     Exec e;
     DecodeCache cache;
-    Insn uncached;  ///< the instruction at hand when it cannot be cached
+    Entry uncached;  ///< the instruction at hand when it cannot be cached
 
     /// Virtual code page -> decoded page. Valid for one TLB generation and one cache version.
     struct CodePage {
@@ -22,74 +22,84 @@ struct Interpreter::Impl {
         DecodedPage* decoded = nullptr;
     };
     std::array<CodePage, 256> pages{};
+    CodePage current;  ///< where the last instruction was
 
     Step step();
     cpu::EngineExit run();
 
 private:
-    struct Found {
-        Handler handler = nullptr;
-        const Insn* insn = nullptr;
-    };
-    bool find(Found& f);
-    bool decode(Gva at, CodeSize size, u64 tag, Found& f);
+    [[gnu::always_inline]] const Entry* find();
+    [[gnu::noinline]] const Entry* find_elsewhere(Gva at, CodeSize size, u64 tag);
+    const Entry* decode(Gva at, CodeSize size, u64 tag);
+    [[nodiscard]] bool valid(const CodePage& page, u64 tag) const {
+        return page.tag == tag && page.generation == e.mmu.generation() && page.version == cache.version();
+    }
+    const Entry* fault(const Fault& f) {
+        e.fault = f;
+        return nullptr;
+    }
     [[nodiscard]] CodeSize code_size() const {
         const x86::Segment& cs = e.s.seg[x86::cs];
         if (e.s.code64()) return CodeSize::bits64;
         return cs.db() ? CodeSize::bits32 : CodeSize::bits16;
     }
     /// Outside 64-bit mode all of an instruction must lie within the code segment.
-    bool fits(const Insn& i) { return e.s.rip + i.length - 1 > e.s.seg[x86::cs].limit ? e.gp() : true; }
+    const Entry* fitting(const Entry* f) {
+        return e.s.rip + f->insn.length - 1 > e.s.seg[x86::cs].limit ? fault(Fault::gp()) : f;
+    }
     Step deliver();
     Step trap_after(bool stepping);
 };
 
-bool Interpreter::Impl::find(Found& f) {
+/// The instruction at RIP; null: Exec::fault says why there is none.
+inline const Entry* Interpreter::Impl::find() {
     const CodeSize size = code_size();
     Gva at = e.s.rip;
     if (size != CodeSize::bits64) [[unlikely]] {
-        if (at > e.s.seg[x86::cs].limit) return e.gp();
+        if (at > e.s.seg[x86::cs].limit) return fault(Fault::gp());
         at = (at + e.s.seg[x86::cs].base) & base::low_mask(32);
     }
     const u64 tag = (at & ~page_mask) | static_cast<u64>(size) << 1 | (e.user() ? 1 : 0);
+    const Entry* f = valid(current, tag) ? cache.find(*current.decoded, at) : nullptr;
+    if (!f) [[unlikely]] f = find_elsewhere(at, size, tag);
+    if (size != CodeSize::bits64 && f) [[unlikely]] f = fitting(f);
+    return f;
+}
+
+const Entry* Interpreter::Impl::find_elsewhere(Gva at, CodeSize size, u64 tag) {
     const CodePage& page = pages[(at >> 12) & (pages.size() - 1)];
-    if (page.tag == tag && page.generation == e.mmu.generation() && page.version == cache.version()) [[likely]] {
-        if (const Entry* entry = cache.find(*page.decoded, at)) [[likely]] {
-            f = {entry->handler, &entry->insn};
-            return size == CodeSize::bits64 || fits(entry->insn);
-        }
+    if (valid(page, tag)) {
+        current = page;
+        if (const Entry* f = cache.find(*page.decoded, at)) return f;
     }
-    return decode(at, size, tag, f);
+    return decode(at, size, tag);
 }
 
 /// Fetches and decodes the instruction at `at`; caches it when it lies in one RAM page.
-bool Interpreter::Impl::decode(Gva at, CodeSize size, u64 tag, Found& f) {
-    if (size == CodeSize::bits64 && !e.mmu.canonical(at)) return e.gp();
+const Entry* Interpreter::Impl::decode(Gva at, CodeSize size, u64 tag) {
+    if (size == CodeSize::bits64 && !e.mmu.canonical(at)) return fault(Fault::gp());
     const auto code = e.mmu.code_page(at);
-    if (!code) return e.raise(Fault::pf(code.error()));
+    if (!code) return fault(Fault::pf(code.error()));
     const Gpa gpa = code->gpa | (at & page_mask);
     const bool ram = code->host != nullptr;
     // Before the bytes are read: a write after this is told to us.
     if (ram) e.mmu.mark_code(gpa);
     const auto fetched = e.mmu.fetch(at);
-    if (!fetched) return e.raise(Fault::pf(fetched.error()));
+    if (!fetched) return fault(Fault::pf(fetched.error()));
 
-    switch (x86::decode({fetched->bytes.data(), fetched->available}, size, uncached)) {
+    switch (x86::decode({fetched->bytes.data(), fetched->available}, size, uncached.insn)) {
         case x86::DecodeStatus::ok: break;
-        case x86::DecodeStatus::need_more: return e.raise(Fault::pf(fetched->next_fault));
-        case x86::DecodeStatus::too_long: return e.gp();
-        case x86::DecodeStatus::invalid: return e.ud();
+        case x86::DecodeStatus::need_more: return fault(Fault::pf(fetched->next_fault));
+        case x86::DecodeStatus::too_long: return fault(Fault::gp());
+        case x86::DecodeStatus::invalid: return fault(Fault::ud());
     }
-    if (size != CodeSize::bits64 && !fits(uncached)) return false;
-    f = {handler_for(uncached, e.vcpu), &uncached};
-    if (!ram || (at & page_mask) + uncached.length > page_size) return true;
+    uncached.handler = handler_for(uncached.insn, e.vcpu);
+    if (!ram || (at & page_mask) + uncached.insn.length > page_size) return &uncached;
     if (cache.full()) cache.clear();
     DecodedPage& decoded = cache.page(gpa, size);
-    pages[(at >> 12) & (pages.size() - 1)] = {tag, e.mmu.generation(), cache.version(), &decoded};
+    current = pages[(at >> 12) & (pages.size() - 1)] = {tag, e.mmu.generation(), cache.version(), &decoded};
     const Entry* entry = cache.find(decoded, at);
-    if (!entry) entry = cache.insert(decoded, at, f.handler, uncached);
-    f = {entry->handler, &entry->insn};
-    return true;
+    return entry ? entry : cache.insert(decoded, at, uncached.handler, uncached.insn);
 }
 
 Interpreter::Step Interpreter::Impl::deliver() {
@@ -104,21 +114,21 @@ Interpreter::Step Interpreter::Impl::trap_after(bool stepping) {
     return deliver();
 }
 
-Interpreter::Step Interpreter::Impl::step() {
+inline Interpreter::Step Interpreter::Impl::step() {
     x86::VcpuState& s = e.s;
     const u64 flags = s.rflags;
     const u8 shadow = s.interrupt_shadow;
     s.interrupt_shadow = 0;
-    Found f;
-    if (!find(f)) [[unlikely]] {
+    const Entry* const f = find();
+    if (!f) [[unlikely]] {
         s.interrupt_shadow = shadow;
         return deliver();
     }
-    u64 next = s.rip + f.insn->length;
-    if (f.insn->code != CodeSize::bits64) next &= f.insn->code == CodeSize::bits16 ? 0xffff : 0xffffffff;
+    u64 next = s.rip + f->insn.length;
+    if (f->insn.code != CodeSize::bits64) next &= f->insn.code == CodeSize::bits16 ? 0xffff : 0xffffffff;
     e.next_rip = next;
     e.no_trap = false;
-    if (!f.handler(e, *f.insn)) [[unlikely]]
+    if (!f->handler(e, f->insn)) [[unlikely]]
         return deliver();
     s.rip = e.next_rip;
     if ((flags & (x86::flag::tf | x86::flag::rf)) || e.keep_rf || e.halted) [[unlikely]] {

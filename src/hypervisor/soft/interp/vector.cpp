@@ -100,7 +100,9 @@ bool run_unmasked(Exec& e, const Insn& i, bool& store) {
     v.settle(VectorState::x87_bit);
     const u16 fsw = v.get<u16>(VectorState::fsw);
     const u16 x87_unmasked = fsw & ~masks.fcw & all_exceptions;
-    if (x87_unmasked & before_computation) {
+    // A denormal is loaded and reported.
+    const bool loads_denormal = i.mnemonic == ZYDIS_MNEMONIC_FLD && (x87_unmasked & before_computation) == 2;
+    if ((x87_unmasked & before_computation) && !loads_denormal) {
         // Operands and stack stay as they are; only the flags and condition codes tell.
         constexpr u16 codes = 0x4700, early_flags = 0x47;
         e.s.xsave = saved;
