@@ -76,10 +76,7 @@ void SoftVcpu::sleep(u64 deadline_ns) {
 
 bool SoftVcpu::take_signals() {
     cpu::Signals& s = c_.signals;
-    if (s.take(Signal::tlb_write_flush)) {
-        mmu_.drop_write_permissions();
-        slot_.write_flushes.fetch_add(1, std::memory_order_seq_cst);
-    }
+    if (s.take(Signal::tlb_write_flush)) mmu_.drop_write_permissions();
     if (s.take(Signal::code_written)) invalidate_written_code();
     s.take(Signal::interrupt);  // inject() looks
     s.take(Signal::smi);        // there is no system-management mode

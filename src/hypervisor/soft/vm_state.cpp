@@ -56,24 +56,21 @@ VmState::~VmState() {
     config_.memory->remove_code_watcher(this);
 }
 
-// The page's code flag is set already. A vCPU that has dropped its write permissions since then
-// finds the flag when it fills its TLB anew, so one flush after the snapshot is enough, whoever
-// asked for it. Each side writes its own word before it reads the other's (in_guest here, `pending`
-// there), so none slips into its engine unseen. Two vCPUs in here at once are both outside, so
-// neither waits for the other.
+// The page's code flag is set already, so a vCPU that has dropped its write permissions since then
+// finds the flag when it fills its TLB anew. It takes the signal between two guest instructions and
+// flushes before the next, so "taken" is enough to go on. Each side writes its own word before it
+// reads the other's (in_guest here, `pending` there), so none slips into its engine unseen. Two
+// vCPUs in here at once are both outside, so neither waits for the other.
 void VmState::drop_write_permissions(unsigned self) {
     slots_[self]->in_guest.store(0, std::memory_order_seq_cst);
-    std::vector<u64> before(slots_.size());
+    for (size_t i = 0; i < slots_.size(); ++i)
+        if (i != self) mark(slots_[i]->context(), cpu::Signal::tlb_write_flush);
     for (size_t i = 0; i < slots_.size(); ++i) {
         if (i == self) continue;
-        before[i] = slots_[i]->write_flushes.load(std::memory_order_seq_cst);
-        mark(slots_[i]->context(), cpu::Signal::tlb_write_flush);
-    }
-    for (size_t i = 0; i < slots_.size(); ++i) {
-        if (i == self) continue;
+        const auto& pending = slots_[i]->context().signals.pending;
         unsigned spins = 0;
         while (slots_[i]->in_guest.load(std::memory_order_seq_cst) &&
-               slots_[i]->write_flushes.load(std::memory_order_seq_cst) == before[i]) {
+               (pending.load(std::memory_order_seq_cst) & static_cast<u32>(cpu::Signal::tlb_write_flush))) {
             // Usually a block's length away; longer when the host has taken its thread off the core.
             if (++spins < 500)
                 __builtin_ia32_pause();

@@ -25,8 +25,6 @@ struct VcpuSlot {
 
     /// The vCPU may use its TLB. Set before it looks at its signals, clear while it sleeps or waits.
     alignas(64) std::atomic<u32> in_guest{0};
-    /// How often it has dropped its write permissions.
-    std::atomic<u64> write_flushes{0};
 
     struct Range {
         Gpa gpa;
