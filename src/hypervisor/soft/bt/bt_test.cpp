@@ -362,6 +362,29 @@ TEST_P(Bt, InstructionsAcrossPages) {
     EXPECT_NE(reg(0), 0x1234567u * 100);
 }
 
+TEST_P(Bt, PagesThatShareACookieSlot) {
+    // Two calls across pages whose cookies lie in one slot, each an instruction that crosses a page.
+    constexpr Gpa far = TestGuest::code + 0x1000 * 512;
+    Xbyak::Label top;
+    a.mov(ecx, 50);
+    a.mov(r8d, TestGuest::code + 0x1000 - 2);
+    a.mov(r9d, far + 0x1000 - 2);
+    a.L(top);
+    a.call(r8);
+    a.call(r9);
+    a.dec(ecx);
+    a.jnz(top);
+    a.hlt();
+    Asm f;
+    f.add(rax, 0x1234567);
+    f.ret();
+    guest.load(TestGuest::code, a);
+    guest.load(TestGuest::code + 0x1000 - 2, f);
+    guest.load(far + 0x1000 - 2, f);
+    ASSERT_TRUE(guest.run());
+    EXPECT_EQ(reg(0), 0x1234567u * 100);
+}
+
 TEST_P(Bt, StringInstructions) {
     for (u64 i = 0; i < 10000; ++i) guest.at<u8>(data + i) = static_cast<u8>(i * 7);
     a.mov(rsi, data + 3);

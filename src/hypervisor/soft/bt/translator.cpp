@@ -245,6 +245,9 @@ void Translator::Impl::save_vector() {
 EngineExit Translator::Impl::run() {
     attach_to_thread(this);
     data.flags = pack_flags(vcpu.state.rflags);
+    // Translated code has just missed: the jump cache cannot help, or names a block whose entry check
+    // fails because another page took its cookie's slot.
+    bool missed = false;
     for (;;) {
         if (mmu.generation() != seen_generation) {
             seen_generation = mmu.generation();
@@ -258,7 +261,7 @@ EngineExit Translator::Impl::run() {
         const unsigned slot = EngineData::jump_index(vcpu.state.rip);
         Block* block = nullptr;
         LeaveReason reason;
-        if (jump.rip[slot] == vcpu.state.rip) {
+        if (!std::exchange(missed, false) && jump.rip[slot] == vcpu.state.rip) {
             reason = enter(jump.host[slot], mode);
         } else {
             block = look_up();
@@ -299,7 +302,10 @@ EngineExit Translator::Impl::run() {
                 if (shutdown) return finish(EngineExit::shutdown);
                 if (look) return finish(EngineExit::signalled);
             }
-            if (reason == LeaveReason::lookup) vcpu.counters.add(Counter::indirect_misses);
+            if (reason == LeaveReason::lookup) {
+                vcpu.counters.add(Counter::indirect_misses);
+                missed = true;
+            }
             break;
         }
     }
