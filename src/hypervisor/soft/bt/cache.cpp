@@ -44,6 +44,8 @@ Block& BlockCache::create(u64 rip, const mmu::Mmu::CodePage& page, const mmu::Mm
 }
 
 void BlockCache::add(Block& b) {
+    b.map.shrink_to_fit();
+    b.exits.shrink_to_fit();
     map_[{b.rip, b.gpa, b.mode}] = b.id;
     pages_[b.gpa & ~page_mask].push_back(b.id);
     if (b.crosses) pages_[b.second_page].push_back(b.id);

@@ -13,11 +13,9 @@ DecodedPage& DecodeCache::page(Gpa gpa, CodeSize size) {
 }
 
 const Entry* DecodeCache::insert(DecodedPage& p, Gva at, Handler h, const Insn& i) {
-    Entry& e = pool_[used_++];
-    e.handler = h;
-    e.insn = i;
-    p.entry[at & page_mask] = used_;
-    return &e;
+    pool_.push_back({h, i});
+    p.entry[at & page_mask] = static_cast<u16>(pool_.size());
+    return &pool_.back();
 }
 
 namespace {
@@ -26,7 +24,7 @@ void drop(DecodedPage& page, Gpa base, Gpa gpa, Gpa last) {
     // An instruction of up to 15 bytes may start before the first changed byte.
     const u64 from = gpa > base + 14 ? gpa - base - 14 : 0;
     const u64 to = std::min<u64>(last - base, page_mask);
-    std::fill(page.entry.begin() + static_cast<i64>(from), page.entry.begin() + static_cast<i64>(to) + 1, 0);
+    std::fill(page.entry.begin() + static_cast<i64>(from), page.entry.begin() + static_cast<i64>(to) + 1, u16{0});
 }
 }  // namespace
 
@@ -49,7 +47,7 @@ void DecodeCache::invalidate(Gpa gpa, u64 size) {
 
 void DecodeCache::clear() {
     pages_.clear();
-    used_ = 0;
+    pool_.clear();
     ++version_;
 }
 

@@ -23,12 +23,13 @@ struct Entry {
 
 /// Instructions that start in one physical page.
 struct DecodedPage {
-    std::array<u32, page_size> entry{};  ///< index + 1 in the pool; 0: not decoded
+    std::array<u16, page_size> entry{};  ///< index + 1 in the pool; 0: not decoded
 };
 
 class DecodeCache {
 public:
-    static constexpr u32 max_entries = 1 << 16;
+    DecodeCache() { pool_.reserve(max_entries); }
+    static constexpr u32 max_entries = 0xffff;
     static constexpr u32 max_pages = 2048;
 
     /// The page of `gpa` for code of `size`, made when missing. May drop everything else.
@@ -38,7 +39,7 @@ public:
         return n ? &pool_[n - 1] : nullptr;
     }
     /// Room for one more entry: false when the pool is used up (then clear() and find the page anew).
-    [[nodiscard]] bool full() const { return used_ == max_entries || pages_.size() >= max_pages; }
+    [[nodiscard]] bool full() const { return pool_.size() == max_entries || pages_.size() >= max_pages; }
     const Entry* insert(DecodedPage& p, Gva at, Handler h, const Insn& i);
     void invalidate(Gpa gpa, u64 size);
     void clear();
@@ -48,8 +49,7 @@ public:
 private:
     static u64 key(Gpa gpa, CodeSize size) { return (gpa & ~page_mask) | static_cast<u64>(size); }
     std::unordered_map<u64, std::unique_ptr<DecodedPage>> pages_;
-    std::unique_ptr<Entry[]> pool_ = std::make_unique<Entry[]>(max_entries);
-    u32 used_ = 0;
+    std::vector<Entry> pool_;  ///< never grows beyond what was reserved: entries stay where they are
     u64 version_ = 0;
 };
 
