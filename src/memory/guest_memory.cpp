@@ -137,7 +137,7 @@ void GuestMemory::notify_code_written(Gpa gpa, u64 size) {
                 u64 from = at, to = piece_end;
                 if (code_writes_[page] < mixed_page_threshold) {
                     code_writes_[page].fetch_add(1);
-                    flags_[page].fetch_and(static_cast<u8>(~page_has_code));
+                    flags_[page].fetch_and(static_cast<u8>(~(page_has_code | page_code_settled)));
                     from = page * page_size;
                     to = from + page_size;
                 }

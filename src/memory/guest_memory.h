@@ -39,6 +39,8 @@ public:
 
 /// Per-page flags.
 inline constexpr u8 page_has_code = 1;  ///< some engine caches what it decoded from this page
+/// Besides page_has_code: no vCPU holds a cached permission to write to the page any more.
+inline constexpr u8 page_code_settled = 4;
 inline constexpr u8 page_dirty = 2;     ///< written since the dirty log was last read
 
 class GuestMemory {

@@ -290,11 +290,19 @@ void Mmu::drop_write_permission(Gpa page) {
 
 void Mmu::mark_code(Gpa gpa) {
     auto& flags = vcpu_.memory->page_flags(gpa);
-    if (flags.fetch_or(memory::page_has_code, std::memory_order_acq_rel) & memory::page_has_code) return;
+    // Whoever finds the flag set but not settled waits too: another vCPU may still be waiting for a
+    // third that holds a permission to write.
+    if (flags.fetch_or(memory::page_has_code, std::memory_order_acq_rel) & memory::page_code_settled) return;
     drop_write_permission(gpa);
-    if (!vcpu_.peers) return;
-    vcpu_.peers->drop_write_permissions(vcpu_.index);
-    if (vcpu_.signals.take(cpu::Signal::tlb_write_flush)) drop_write_permissions();
+    if (vcpu_.peers) {
+        vcpu_.peers->drop_write_permissions(vcpu_.index);
+        if (vcpu_.signals.take(cpu::Signal::tlb_write_flush)) drop_write_permissions();
+    }
+    // A writer may have cleared both flags meanwhile; then the next look at the page starts anew.
+    u8 seen = flags.load(std::memory_order_acquire);
+    while ((seen & memory::page_has_code) &&
+           !flags.compare_exchange_weak(seen, seen | memory::page_code_settled, std::memory_order_acq_rel)) {
+    }
 }
 
 }  // namespace triune::hypervisor::soft::mmu
