@@ -119,7 +119,8 @@ void RunCommand::declare(CLI::App& app) {
            "Print counters at the end, to stderr or FILE (write --stats=FILE)")
         ->type_name("[=FILE]")
         ->expected(0, 1);
-    app.add_option("--trace", d.trace, "Write events to stderr, separated by commas")->type_name("EVENTS");
+    app.add_option("--trace", d.trace, "Write events to stderr: a list of port, mmio, irq, msi")
+        ->type_name("EVENTS");
 }
 
 ExitStatus RunCommand::run() {

@@ -23,7 +23,8 @@ public:
     /// guest powers off or resets.
     static std::expected<std::unique_ptr<Board>, VmError> create(const VmDefinition& definition,
                                                                  const x86::CpuModel& model,
-                                                                 Backends& backends, base::EventLoop& loop);
+                                                                 Backends& backends, base::EventLoop& loop,
+                                                                 const Trace& trace);
 
     RunEnd run(observe::Counters& counters) { return processors_->run(start_, counters); }
     /// Any thread.
@@ -34,6 +35,7 @@ private:
 
     std::unique_ptr<memory::GuestMemory> memory_;
     MappedIo io_;
+    std::unique_ptr<TracedIo> traced_io_;  ///< null: nothing is traced there
     std::unique_ptr<hypervisor::Vm> vm_;
     std::unique_ptr<Processors> processors_;
     std::unique_ptr<Devices> devices_;

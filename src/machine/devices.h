@@ -26,6 +26,7 @@ public:
 std::expected<std::unique_ptr<Devices>, VmError> make_devices(Backends& backends, memory::GuestMemory& memory,
                                                               MappedIo& io, hypervisor::Vm& vm,
                                                               base::EventLoop& loop,
-                                                              const GuestRequests& requests);
+                                                              const GuestRequests& requests,
+                                                              const Trace& trace);
 
 }  // namespace triune::machine

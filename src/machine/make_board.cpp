@@ -9,7 +9,7 @@ namespace triune::machine {
 
 std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition& definition,
                                                              const x86::CpuModel& model, Backends& backends,
-                                                             base::EventLoop& loop) {
+                                                             base::EventLoop& loop, const Trace& trace) {
     std::unique_ptr<Board> board(new Board);
     auto ram = make_ram(definition.memory_bytes);
     if (!ram) return std::unexpected(ram.error());
@@ -29,10 +29,13 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
     config.cpus = definition.cpus;
     config.cpu = model;
     config.code_cache_bytes = definition.code_cache_bytes;
-    config.trace = definition.trace;
     config.perf_map = definition.perf_map;
     config.memory = board->memory_.get();
     config.io = &board->io_;
+    if (trace.any()) {
+        board->traced_io_ = std::make_unique<TracedIo>(board->io_, trace);
+        config.io = board->traced_io_.get();
+    }
     config.loop = &loop;
     auto vm = hypervisor::make_soft_vm(config);
     if (!vm) return std::unexpected(VmError{vm.error().message});
@@ -43,7 +46,7 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
         .power_off = [b = board.get()] { b->end({{VmEnd::powered_off, {}}}); },
         .reset = [b = board.get()] { b->end({{VmEnd::reset_requested, {}}, true}); },
     };
-    auto devices = make_devices(backends, *board->memory_, board->io_, *board->vm_, loop, requests);
+    auto devices = make_devices(backends, *board->memory_, board->io_, *board->vm_, loop, requests, trace);
     if (!devices) return std::unexpected(devices.error());
     board->devices_ = std::move(*devices);
     return board;

@@ -30,9 +30,9 @@ constexpr backend::MacAddress mac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 /// Members are destroyed in reverse: the bus lets go of the functions, these stop their threads.
 class PcDevices final : public Devices {
 public:
-    PcDevices(MappedIo& io, hypervisor::Vm& vm) : io_(io), msi_(vm) {
+    PcDevices(MappedIo& io, hypervisor::Vm& vm, const Trace& trace) : io_(io), msi_(vm, trace) {
         lines_.reserve(gsi_count);
-        for (unsigned gsi = 0; gsi < gsi_count; ++gsi) lines_.emplace_back(vm, gsi);
+        for (unsigned gsi = 0; gsi < gsi_count; ++gsi) lines_.emplace_back(vm, gsi, trace);
         std::array<bus::IrqLine*, bus::pci_gsi_count> intx{};
         for (unsigned i = 0; i < intx.size(); ++i) intx[i] = &lines_[bus::pci_first_gsi + i];
         pci_.emplace(io_.ports, io_.mmio, msi_, intx);
@@ -113,8 +113,9 @@ std::expected<void, VmError> PcDevices::add_pci(Backends& backends, memory::Gues
 std::expected<std::unique_ptr<Devices>, VmError> make_devices(Backends& backends, memory::GuestMemory& memory,
                                                               MappedIo& io, hypervisor::Vm& vm,
                                                               base::EventLoop& loop,
-                                                              const GuestRequests& requests) {
-    auto devices = std::make_unique<PcDevices>(io, vm);
+                                                              const GuestRequests& requests,
+                                                              const Trace& trace) {
+    auto devices = std::make_unique<PcDevices>(io, vm, trace);
     if (const auto added = devices->add_fixed(backends, memory, loop, requests); !added)
         return std::unexpected(added.error());
     if (const auto added = devices->add_pci(backends, memory); !added) return std::unexpected(added.error());

@@ -66,6 +66,7 @@ private:
 
     VmDefinition definition_;
     x86::CpuModel model_;
+    machine::Trace trace_;
     std::unique_ptr<LoopThread> events_;  // outlives all that uses the loop
     Backends backends_;
     std::mutex mutex_;
@@ -84,6 +85,9 @@ std::expected<void, VmError> HostedVm::prepare() {
         return unusable(fmt::format("{} processors: a VM has 1 to 16", definition_.cpus));
     if (definition_.engine == "auto") definition_.engine = machine::choose_engine().engine;
     if (definition_.append.empty()) definition_.append = "console=ttyS0";
+    auto trace = machine::Trace::parse(definition_.trace);
+    if (!trace) return std::unexpected(trace.error());
+    trace_ = *trace;
     auto model = x86::make_cpu_model(definition_.cpu, definition_.cpus);
     if (!model) return unusable(model.error().message);
     model_ = std::move(*model);
@@ -98,7 +102,7 @@ std::expected<void, VmError> HostedVm::prepare() {
 }
 
 std::expected<void, VmError> HostedVm::new_board() {
-    auto board = Board::create(definition_, model_, backends_, events_->loop());
+    auto board = Board::create(definition_, model_, backends_, events_->loop(), trace_);
     if (!board) return std::unexpected(board.error());
     const std::lock_guard lock(mutex_);
     board_ = std::move(*board);

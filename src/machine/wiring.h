@@ -2,8 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <fmt/format.h>
+
 #include "bus/bus.h"
 #include "hypervisor/hypervisor.h"
+#include "machine/trace.h"
 
 namespace triune::machine {
 
@@ -21,22 +24,31 @@ public:
 /// A device's interrupt line that ends at a global system interrupt.
 class GsiLine final : public bus::IrqLine {
 public:
-    GsiLine(hypervisor::Vm& vm, unsigned gsi) : vm_(vm), gsi_(gsi) {}
-    void set(bool level) override { vm_.set_gsi(gsi_, level); }
+    GsiLine(hypervisor::Vm& vm, unsigned gsi, const Trace& trace) : vm_(vm), gsi_(gsi), trace_(trace) {}
+    void set(bool level) override {
+        if (trace_.on(Trace::Event::irq))
+            trace_.write(fmt::format("irq {} {}", gsi_, level ? "high" : "low"));
+        vm_.set_gsi(gsi_, level);
+    }
 
 private:
     hypervisor::Vm& vm_;
     unsigned gsi_;
+    const Trace& trace_;
 };
 
 /// Message-signalled interrupts go to the hypervisor as they are.
 class MsiBridge final : public bus::MsiSink {
 public:
-    explicit MsiBridge(hypervisor::Vm& vm) : vm_(vm) {}
-    void send(u64 address, u32 data) override { vm_.signal_msi(address, data); }
+    MsiBridge(hypervisor::Vm& vm, const Trace& trace) : vm_(vm), trace_(trace) {}
+    void send(u64 address, u32 data) override {
+        if (trace_.on(Trace::Event::msi)) trace_.write(fmt::format("msi {:#x} data {:#x}", address, data));
+        vm_.signal_msi(address, data);
+    }
 
 private:
     hypervisor::Vm& vm_;
+    const Trace& trace_;
 };
 
 }  // namespace triune::machine
