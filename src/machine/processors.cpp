@@ -40,7 +40,12 @@ void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::C
         end({{VmEnd::host_error, fmt::format("processor {}: {}", index, vcpu.error().message)}});
         return;
     }
-    if (index == 0) (*vcpu)->set_state(start);
+    if (index == 0) {
+        // The time-stamp counters have run since the VM was made, the same on every processor.
+        x86::VcpuState state = start;
+        state.tsc_offset = (*vcpu)->state().tsc_offset;
+        (*vcpu)->set_state(state);
+    }
     {
         std::unique_lock lock(mutex_);
         vcpus_.push_back(vcpu->get());
