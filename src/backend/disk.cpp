@@ -154,20 +154,21 @@ Result<std::unique_ptr<BlockBackend>> open_raw_disk(const std::string& path, boo
         }
         return fail_errno(path);
     }
-    struct stat st{};
+    struct stat st {};
     if (fstat(fd.get(), &st) < 0) return fail_errno(path);
     if (S_ISDIR(st.st_mode)) return fail(path + ": is a directory, not a disk image", EISDIR);
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return fail(path + ": is neither a file nor a block device", EINVAL);
 
-    struct flock lock{};
+    struct flock lock {};
     lock.l_type = readonly ? F_RDLCK : F_WRLCK;
     lock.l_whence = SEEK_SET;
     if (fcntl(fd.get(), F_OFD_SETLK, &lock) < 0) {
         if (errno == EAGAIN || errno == EACCES)
-            return fail(path + ": already in use by another VM" +
-                            (readonly ? "" : " (a disk can only be shared by VMs that all attach it read-only)"),
-                        EBUSY);
+            return fail(
+                path + ": already in use by another VM" +
+                    (readonly ? "" : " (a disk can only be shared by VMs that all attach it read-only)"),
+                EBUSY);
         return fail_errno(path + ": cannot be locked");
     }
 
@@ -187,8 +188,9 @@ Result<std::unique_ptr<BlockBackend>> open_raw_disk(const std::string& path, boo
                         " bytes is not a multiple of 512: pad it with `truncate -s %512`",
                     EINVAL);
     if (const char* format = container_format(fd.get()))
-        return fail(path + ": is a " + format + " image, only raw images are supported: convert it with "
-                           "`qemu-img convert -O raw`",
+        return fail(path + ": is a " + format +
+                        " image, only raw images are supported: convert it with "
+                        "`qemu-img convert -O raw`",
                     EINVAL);
     return std::make_unique<RawDisk>(std::move(fd), size, physical, readonly);
 }

@@ -5,7 +5,7 @@
 /// backend: host resources with no guest concept: disk images, user networking, terminals.
 ///
 /// Threads: a disk has none of its own and may be used from any; networking runs on the event loop
-/// that it was given. No locks are held while a client is called.
+/// that it was given. A network holds its lock while it calls its client, which may kick() and send().
 #include <memory>
 #include <string>
 

@@ -68,7 +68,9 @@ public:
         slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
     }
     u32 max_frame() const override { return ethernet_frame; }
-    bool checksums_hold() const override { return true; }  // libslirp ends connections; it forwards no packets
+    bool checksums_hold() const override {
+        return true;
+    }  // libslirp ends connections; it forwards no packets
     bool takes_large_segments() const override { return true; }  // they end in a socket's buffer anyhow
 
 private:
@@ -137,7 +139,8 @@ const SlirpCb SlirpNet::callbacks_ = {
     .timer_free = [](void* timer, void*) { delete static_cast<Timer*>(timer); },
     .timer_mod =
         [](void* timer, int64_t expire_ms, void*) {
-            static_cast<Timer*>(timer)->timer->arm(static_cast<u64>(std::max<int64_t>(expire_ms, 0)) * 1'000'000);
+            static_cast<Timer*>(timer)->timer->arm(static_cast<u64>(std::max<int64_t>(expire_ms, 0)) *
+                                                   1'000'000);
         },
     .register_poll_fd = [](int fd, void* opaque) { self(opaque).forget(fd); },
     .unregister_poll_fd = [](int fd, void* opaque) { self(opaque).forget(fd); },
@@ -183,9 +186,11 @@ Result<void> SlirpNet::forward(const PortForward& f) {
     const std::string host = f.host_address.empty() ? "127.0.0.1" : f.host_address;
     const std::string guest = f.guest_address.empty() ? "10.0.2.15" : f.guest_address;
     const std::string name = std::string("port forward ") + (f.udp ? "udp " : "tcp ") + host + ":" +
-                             std::to_string(f.host_port) + " to " + guest + ":" + std::to_string(f.guest_port);
+                             std::to_string(f.host_port) + " to " + guest + ":" +
+                             std::to_string(f.guest_port);
     in_addr h{}, g{};
-    if (inet_pton(AF_INET, host.c_str(), &h) != 1) return fail(name + ": \"" + host + "\" is not an IPv4 address", EINVAL);
+    if (inet_pton(AF_INET, host.c_str(), &h) != 1)
+        return fail(name + ": \"" + host + "\" is not an IPv4 address", EINVAL);
     if (inet_pton(AF_INET, guest.c_str(), &g) != 1)
         return fail(name + ": \"" + guest + "\" is not an IPv4 address", EINVAL);
     if ((ntohl(g.s_addr) & 0xffff'ff00) != 0x0a00'0200)
@@ -283,7 +288,8 @@ void SlirpNet::update_interest() {
         w.round = round_;
         if (w.events == p.wanted) continue;
         epoll_event e{.events = p.wanted, .data = {.fd = p.fd}};
-        if (epoll_ctl(set_.get(), EPOLL_CTL_MOD, p.fd, &e) < 0) epoll_ctl(set_.get(), EPOLL_CTL_ADD, p.fd, &e);
+        if (epoll_ctl(set_.get(), EPOLL_CTL_MOD, p.fd, &e) < 0)
+            epoll_ctl(set_.get(), EPOLL_CTL_ADD, p.fd, &e);
         w.events = p.wanted;
     }
     // Not merely without events: a socket that hung up would wake us for ever.
@@ -321,7 +327,8 @@ void SlirpNet::drain_backlog() {
 
 }  // namespace
 
-Result<std::unique_ptr<NetBackend>> make_slirp_net(base::EventLoop& loop, const std::vector<PortForward>& forwards) {
+Result<std::unique_ptr<NetBackend>> make_slirp_net(base::EventLoop& loop,
+                                                   const std::vector<PortForward>& forwards) {
     auto net = std::make_unique<SlirpNet>(loop);
     if (auto r = net->start(forwards); !r) return std::unexpected(r.error());
     return net;

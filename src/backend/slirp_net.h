@@ -27,6 +27,7 @@ struct PortForward {
 ///
 /// Runs on `loop`'s thread, which outlives it. Fails with one line when a forward is wrong or its
 /// port is taken.
-Result<std::unique_ptr<NetBackend>> make_slirp_net(base::EventLoop& loop, const std::vector<PortForward>& forwards);
+Result<std::unique_ptr<NetBackend>> make_slirp_net(base::EventLoop& loop,
+                                                   const std::vector<PortForward>& forwards);
 
 }  // namespace triune::backend

@@ -23,10 +23,18 @@ using Frame = std::vector<u8>;
 constexpr MacAddress guest_mac = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
 constexpr u32 guest_ip = 0x0a00020f, gateway_ip = 0x0a000202;
 
-u16 get16(const Frame& f, size_t at) { return static_cast<u16>(f[at] << 8 | f[at + 1]); }
-u32 get32(const Frame& f, size_t at) { return u32{get16(f, at)} << 16 | get16(f, at + 2); }
-void put16(Frame& f, size_t at, u32 v) { f[at] = static_cast<u8>(v >> 8), f[at + 1] = static_cast<u8>(v); }
-void put32(Frame& f, size_t at, u32 v) { put16(f, at, v >> 16), put16(f, at + 2, v); }
+u16 get16(const Frame& f, size_t at) {
+    return static_cast<u16>(f[at] << 8 | f[at + 1]);
+}
+u32 get32(const Frame& f, size_t at) {
+    return u32{get16(f, at)} << 16 | get16(f, at + 2);
+}
+void put16(Frame& f, size_t at, u32 v) {
+    f[at] = static_cast<u8>(v >> 8), f[at + 1] = static_cast<u8>(v);
+}
+void put32(Frame& f, size_t at, u32 v) {
+    put16(f, at, v >> 16), put16(f, at + 2, v);
+}
 
 u32 sum(const Frame& f, size_t from, size_t to) {
     u32 s = 0;
@@ -204,7 +212,8 @@ protected:
         net = std::move(*n);
         guest = std::make_unique<Guest>(*net);
         guest->send(arp(1, gateway_ip));
-        ASSERT_TRUE(guest->expect([](const Frame& f) { return get16(f, 12) == 0x0806 && get16(f, 20) == 2; }));
+        ASSERT_TRUE(
+            guest->expect([](const Frame& f) { return get16(f, 12) == 0x0806 && get16(f, 20) == 2; }));
     }
     /// The next TCP segment for `port` with all of `flags`.
     std::optional<Frame> segment(u16 port, u8 flags) {
@@ -279,7 +288,8 @@ TEST_F(SlirpNetTest, LargeSegmentsArriveWhole) {
     guest->send(tcp(4002, server.port, 1, theirs, ack | push, text));
     const base::Fd connection(::accept(server.fd.get(), nullptr, nullptr));
     std::string got(text.size(), 0);
-    ASSERT_EQ(::recv(connection.get(), got.data(), got.size(), MSG_WAITALL), static_cast<ssize_t>(got.size()));
+    ASSERT_EQ(::recv(connection.get(), got.data(), got.size(), MSG_WAITALL),
+              static_cast<ssize_t>(got.size()));
     EXPECT_TRUE(got == text);
 }
 
@@ -311,8 +321,8 @@ TEST_F(SlirpNetTest, ForwardsReachTheGuest) {
 
     const base::Fd sender(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     ASSERT_EQ(::sendto(sender.get(), "hi", 2, 0, reinterpret_cast<sockaddr*>(&a), sizeof a), 2);
-    const auto datagram =
-        guest->expect([](const Frame& f) { return get16(f, 12) == 0x0800 && f[23] == 17 && get16(f, 36) == 53; });
+    const auto datagram = guest->expect(
+        [](const Frame& f) { return get16(f, 12) == 0x0800 && f[23] == 17 && get16(f, 36) == 53; });
     ASSERT_TRUE(datagram);
     EXPECT_EQ((*datagram)[42], 'h');
 }
@@ -324,8 +334,9 @@ TEST_F(SlirpNetTest, ForwardErrors) {
         return n ? std::string() : n.error().message;
     };
     EXPECT_NE(error({.host_port = taken.port, .guest_port = 22}).find("already taken"), std::string::npos);
-    EXPECT_NE(error({.host_address = "localhost", .host_port = 1, .guest_port = 22}).find("not an IPv4 address"),
-              std::string::npos);
+    EXPECT_NE(
+        error({.host_address = "localhost", .host_port = 1, .guest_port = 22}).find("not an IPv4 address"),
+        std::string::npos);
     EXPECT_NE(error({.host_port = 1, .guest_address = "192.168.1.1", .guest_port = 22}).find("10.0.2.0/24"),
               std::string::npos);
     EXPECT_NE(error({.host_port = 1}).find("guest's port"), std::string::npos);
@@ -346,11 +357,13 @@ TEST_F(SlirpNetTest, SlowGuestLosesNothing) {
         const u32 v = htonl(i);
         ASSERT_EQ(::sendto(server.fd.get(), &v, 4, 0, reinterpret_cast<sockaddr*>(&from), n), 4);
     }
-    for (int i = 0; i < 1000 && guest->refused() == 0; i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int i = 0; i < 1000 && guest->refused() == 0; i++)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
     EXPECT_GT(guest->refused(), 0);
     guest->set_open(true);
     for (u32 i = 0; i < 200; i++) {
-        const auto f = guest->expect([](const Frame& x) { return get16(x, 12) == 0x0800 && get16(x, 36) == 5000; });
+        const auto f =
+            guest->expect([](const Frame& x) { return get16(x, 12) == 0x0800 && get16(x, 36) == 5000; });
         ASSERT_TRUE(f) << i;
         ASSERT_EQ(get32(*f, 42), i);
     }
@@ -363,18 +376,27 @@ TEST_F(SlirpNetTest, HostileFramesAreSurvived) {
     for (int i = 0; i < 3000; i++) {
         Frame f;
         switch (i % 4) {
-            case 0: f = udp(guest_ip, gateway_ip, 1, sink.port, Frame(random() % 100)); break;
-            case 1: f = tcp(static_cast<u16>(random() % 8), 1, random(), random(), static_cast<u8>(random())); break;
-            case 2: f = arp(static_cast<u16>(random() % 3), gateway_ip); break;
-            default: f.resize(random() % 2000);
+            case 0:
+                f = udp(guest_ip, gateway_ip, 1, sink.port, Frame(random() % 100));
+                break;
+            case 1:
+                f = tcp(static_cast<u16>(random() % 8), 1, random(), random(), static_cast<u8>(random()));
+                break;
+            case 2:
+                f = arp(static_cast<u16>(random() % 3), gateway_ip);
+                break;
+            default:
+                f.resize(random() % 2000);
         }
-        for (unsigned k = random() % 4; k > 0 && !f.empty(); k--) f[random() % f.size()] = static_cast<u8>(random());
+        for (unsigned k = random() % 4; k > 0 && !f.empty(); k--)
+            f[random() % f.size()] = static_cast<u8>(random());
         if (f.size() > 34 && random() % 2) f.resize(random() % f.size());
         guest->send(std::move(f));
     }
     guest->send(Frame(70'000));
     guest->send(arp(1, 0x0a000203));
-    EXPECT_TRUE(guest->expect([](const Frame& f) { return get16(f, 12) == 0x0806 && get32(f, 28) == 0x0a000203; }));
+    EXPECT_TRUE(
+        guest->expect([](const Frame& f) { return get16(f, 12) == 0x0806 && get32(f, 28) == 0x0a000203; }));
 }
 
 }  // namespace

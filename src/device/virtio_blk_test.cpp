@@ -143,7 +143,8 @@ TEST(VirtioBlk, WritesAndReadsAFile) {
     for (int i = 0; i < 1536; i++) text += static_cast<char>('a' + i % 23);
     r.put(buffers, text);
     // Pieces that do not end at sectors.
-    EXPECT_EQ(r.request(type_out, 5, {{buffers, 100, false}, {buffers + 100, 1000, false}, {buffers + 1100, 436, false}}),
+    EXPECT_EQ(r.request(type_out, 5,
+                        {{buffers, 100, false}, {buffers + 100, 1000, false}, {buffers + 1100, 436, false}}),
               ok);
     EXPECT_EQ(r.ring->used_entry(0).second, 1U) << "only the status was written";
     EXPECT_EQ(r.request(type_flush, 0, {}), ok);
@@ -258,7 +259,7 @@ TEST(VirtioBlk, ReadsOvertakeASlowFlush) {
         disk.hold = true;
         r.submit(0, type_flush, 0, {});
         disk.flushing.wait(false);
-        for (u16 i = 1; i <= 8; i++) r.submit(i, type_in, i, {{buffers, 512, true}});
+        for (u16 i = 1; i <= 8; i++) r.submit(i, type_in, i, {{buffers + u64{i} * 0x1000, 512, true}});
         EXPECT_TRUE(r.ring->wait_used(8));
         EXPECT_EQ(r.status(0), 0xee) << "the flush is under way";
         disk.hold = false;

@@ -57,11 +57,13 @@ void VirtioConsole::transmit() {
     ring.disable_notifications();
     for (unsigned budget = queue_size; budget > 0; budget--) {
         switch (ring.pop(tx_chain_)) {
-            case VirtioQueue::Pop::broken: return needs_reset();
+            case VirtioQueue::Pop::broken:
+                return needs_reset();
             case VirtioQueue::Pop::empty:
                 if (!ring.enable_notifications()) return;
                 continue;
-            case VirtioQueue::Pop::chain: break;
+            case VirtioQueue::Pop::chain:
+                break;
         }
         if (!write_out(tx_chain_)) return;
         ring.push(tx_chain_, 0);
@@ -89,7 +91,8 @@ size_t VirtioConsole::receive(std::span<const u8> bytes) {
     while (done < bytes.size()) {
         const VirtioQueue::Pop got = ring.pop(rx_chain_);
         // A buffer that takes nothing is refused as well: a driver could feed us those for ever.
-        if (got == VirtioQueue::Pop::broken || (got == VirtioQueue::Pop::chain && rx_chain_.writable_size == 0)) {
+        if (got == VirtioQueue::Pop::broken ||
+            (got == VirtioQueue::Pop::chain && rx_chain_.writable_size == 0)) {
             receiving_ = false;
             needs_reset();
             return bytes.size();

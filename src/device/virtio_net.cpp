@@ -87,7 +87,9 @@ void VirtioNet::activated() {
     vouch_ = features() & feature_guest_checksum;
 }
 
-void VirtioNet::notified(unsigned) { net_.kick(); }
+void VirtioNet::notified(unsigned) {
+    net_.kick();
+}
 
 void VirtioNet::quiesce() {
     const std::scoped_lock lock(transmit_mutex_, receive_mutex_);
@@ -109,7 +111,9 @@ void VirtioNet::network_ready() {
             case VirtioQueue::Pop::broken:
                 transmitting_ = false;
                 return needs_reset();
-            case VirtioQueue::Pop::empty: again = ring.enable_notifications(); break;
+            case VirtioQueue::Pop::empty:
+                again = ring.enable_notifications();
+                break;
             case VirtioQueue::Pop::chain:
                 send(tx_chain_);
                 ring.push(tx_chain_, 0);

@@ -73,7 +73,8 @@ TEST(VirtioNet, SendsFrames) {
     std::fill_n(packet.begin(), header, 0);
     ASSERT_TRUE(r.m.memory->write(tx_buffers, packet.data(), packet.size()));
     r.tx->add(0, {{tx_buffers, static_cast<u32>(packet.size()), false}});
-    r.tx->add(1, {{tx_buffers, header, false}, {tx_buffers + header, 20, false}, {tx_buffers + header, 22, false}});
+    r.tx->add(
+        1, {{tx_buffers, header, false}, {tx_buffers + header, 20, false}, {tx_buffers + header, 22, false}});
     r.tx->add(4, {{tx_buffers, 3, false}});  // less than a header: dropped
     const int before = r.net.kicks;
     r.d.kick(1);
@@ -166,7 +167,8 @@ TEST(VirtioNet, MergesBuffers) {
 }
 
 TEST(VirtioNet, RefusesWithoutRoomAndAsksForANotification) {
-    for (const u64 f : {u64{0}, mergeable, virtio_feature::event_idx, mergeable | virtio_feature::event_idx}) {
+    for (const u64 f :
+         {u64{0}, mergeable, virtio_feature::event_idx, mergeable | virtio_feature::event_idx}) {
         Rig r(f);
         EXPECT_FALSE(r.net.deliver(100, 1));
         if (f & mergeable) {

@@ -14,9 +14,9 @@ constexpr u8 isr_queue = 1, isr_config = 2;
 // Common configuration structure (4.1.4.3).
 namespace common {
 constexpr u64 device_feature_select = 0, device_feature = 4, driver_feature_select = 8, driver_feature = 12,
-              config_vector = 16, num_queues = 18, device_status = 20, config_generation = 21, queue_select = 22,
-              queue_size = 24, queue_vector = 26, queue_enable = 28, queue_notify_off = 30, queue_desc = 32,
-              queue_driver = 40, queue_device = 48, end = 56;
+              config_vector = 16, num_queues = 18, device_status = 20, config_generation = 21,
+              queue_select = 22, queue_size = 24, queue_vector = 26, queue_enable = 28, queue_notify_off = 30,
+              queue_desc = 32, queue_driver = 40, queue_device = 48, end = 56;
 }
 
 // Capability types (4.1.4).
@@ -54,7 +54,8 @@ VirtioPci::VirtioPci(memory::GuestMemory& memory, Spec spec)
                    .subsystem = static_cast<u16>(0x1040 + spec.type),
                    .uses_intx = true}),
       memory_(memory),
-      offered_(spec.features | virtio_feature::version_1 | virtio_feature::indirect_desc | virtio_feature::event_idx),
+      offered_(spec.features | virtio_feature::version_1 | virtio_feature::indirect_desc |
+               virtio_feature::event_idx),
       config_bytes_(std::move(spec.config)),
       queues_(spec.queue_sizes.size()) {
     for (size_t i = 0; i < queues_.size(); i++) {
@@ -108,7 +109,8 @@ void VirtioPci::register_write(u64 offset, u64 value, unsigned size) {
         // No lock here: this is the hot path, and a notification that comes while the driver resets
         // the device finds the device quiesced.
         const u8 status = status_.load(std::memory_order_acquire);
-        if (q < queues_.size() && (status & status_driver_ok) && !(status & status_needs_reset) && bus_master())
+        if (q < queues_.size() && (status & status_driver_ok) && !(status & status_needs_reset) &&
+            bus_master())
             notified(static_cast<unsigned>(q));
     }
 }
@@ -119,30 +121,60 @@ u64 VirtioPci::common_read(u64 offset, unsigned size) {
     const auto wide = [&](u64 reg, u64 at) { return size == 4 && offset == at + 4 ? reg >> 32 : reg; };
     u64 v = 0;
     switch (offset) {
-        case common::device_feature_select: v = device_feature_select_; break;
+        case common::device_feature_select:
+            v = device_feature_select_;
+            break;
         case common::device_feature:
             v = device_feature_select_ < 2 ? offered_ >> (32 * device_feature_select_) & 0xffff'ffff : 0;
             break;
-        case common::driver_feature_select: v = driver_feature_select_; break;
-        case common::driver_feature:
-            v = driver_feature_select_ < 2 ? driver_features_ >> (32 * driver_feature_select_) & 0xffff'ffff : 0;
+        case common::driver_feature_select:
+            v = driver_feature_select_;
             break;
-        case common::config_vector: v = config_vector_; break;
-        case common::num_queues: v = queues_.size(); break;
-        case common::device_status: v = status_; break;
-        case common::config_generation: v = 0; break;  // the configuration never changes
-        case common::queue_select: v = queue_select_; break;
-        case common::queue_size: v = q ? q->layout.size : 0; break;
-        case common::queue_vector: v = q ? q->vector.load() : no_vector; break;
-        case common::queue_enable: v = q && q->enabled; break;
-        case common::queue_notify_off: v = q ? queue_select_ : 0; break;
+        case common::driver_feature:
+            v = driver_feature_select_ < 2 ? driver_features_ >> (32 * driver_feature_select_) & 0xffff'ffff
+                                           : 0;
+            break;
+        case common::config_vector:
+            v = config_vector_;
+            break;
+        case common::num_queues:
+            v = queues_.size();
+            break;
+        case common::device_status:
+            v = status_;
+            break;
+        case common::config_generation:
+            v = 0;
+            break;  // the configuration never changes
+        case common::queue_select:
+            v = queue_select_;
+            break;
+        case common::queue_size:
+            v = q ? q->layout.size : 0;
+            break;
+        case common::queue_vector:
+            v = q ? q->vector.load() : no_vector;
+            break;
+        case common::queue_enable:
+            v = q && q->enabled;
+            break;
+        case common::queue_notify_off:
+            v = q ? queue_select_ : 0;
+            break;
         case common::queue_desc:
-        case common::queue_desc + 4: v = q ? wide(q->layout.descriptors, common::queue_desc) : 0; break;
+        case common::queue_desc + 4:
+            v = q ? wide(q->layout.descriptors, common::queue_desc) : 0;
+            break;
         case common::queue_driver:
-        case common::queue_driver + 4: v = q ? wide(q->layout.driver, common::queue_driver) : 0; break;
+        case common::queue_driver + 4:
+            v = q ? wide(q->layout.driver, common::queue_driver) : 0;
+            break;
         case common::queue_device:
-        case common::queue_device + 4: v = q ? wide(q->layout.device, common::queue_device) : 0; break;
-        default: break;
+        case common::queue_device + 4:
+            v = q ? wide(q->layout.device, common::queue_device) : 0;
+            break;
+        default:
+            break;
     }
     return size == 8 ? v : v & ((u64{1} << (8 * size)) - 1);
 }
@@ -150,16 +182,27 @@ u64 VirtioPci::common_read(u64 offset, unsigned size) {
 void VirtioPci::common_write(u64 offset, u64 value, unsigned size) {
     const std::lock_guard lock(mutex_);
     switch (offset) {
-        case common::device_feature_select: device_feature_select_ = static_cast<u32>(value); return;
-        case common::driver_feature_select: driver_feature_select_ = static_cast<u32>(value); return;
+        case common::device_feature_select:
+            device_feature_select_ = static_cast<u32>(value);
+            return;
+        case common::driver_feature_select:
+            driver_feature_select_ = static_cast<u32>(value);
+            return;
         case common::driver_feature:
             if (driver_feature_select_ < 2 && !(status_ & status_features_ok))
                 set_half(driver_features_, 4 * driver_feature_select_, value, 4);
             return;
-        case common::config_vector: config_vector_ = checked_vector(value); return;
-        case common::device_status: write_status(static_cast<u8>(value)); return;
-        case common::queue_select: queue_select_ = static_cast<u16>(value); return;
-        default: break;
+        case common::config_vector:
+            config_vector_ = checked_vector(value);
+            return;
+        case common::device_status:
+            write_status(static_cast<u8>(value));
+            return;
+        case common::queue_select:
+            queue_select_ = static_cast<u16>(value);
+            return;
+        default:
+            break;
     }
     if (queue_select_ < queues_.size()) write_queue(queues_[queue_select_], offset, value, size);
 }
@@ -182,10 +225,13 @@ void VirtioPci::write_queue(QueueState& q, u64 offset, u64 value, unsigned size)
         case common::queue_desc + 4:
             return set_half(q.layout.descriptors, offset - common::queue_desc, value, size);
         case common::queue_driver:
-        case common::queue_driver + 4: return set_half(q.layout.driver, offset - common::queue_driver, value, size);
+        case common::queue_driver + 4:
+            return set_half(q.layout.driver, offset - common::queue_driver, value, size);
         case common::queue_device:
-        case common::queue_device + 4: return set_half(q.layout.device, offset - common::queue_device, value, size);
-        default: return;
+        case common::queue_device + 4:
+            return set_half(q.layout.device, offset - common::queue_device, value, size);
+        default:
+            return;
     }
 }
 
@@ -200,7 +246,8 @@ void VirtioPci::write_status(u8 value) {
     const u8 now = status_;
     value |= now;  // bits are only ever added (2.1.1)
     if ((value & ~now) & status_features_ok) {
-        const bool acceptable = !(driver_features_ & ~offered_) && (driver_features_ & virtio_feature::version_1);
+        const bool acceptable =
+            !(driver_features_ & ~offered_) && (driver_features_ & virtio_feature::version_1);
         if (!acceptable) value &= static_cast<u8>(~status_features_ok);  // the driver reads it back (3.1.1)
     }
     if (!(value & status_features_ok)) value &= static_cast<u8>(~status_driver_ok);
@@ -246,7 +293,9 @@ void VirtioPci::on_reset() {
     reset_device();
 }
 
-void VirtioPci::shut_down() { on_reset(); }
+void VirtioPci::shut_down() {
+    on_reset();
+}
 
 // Interrupts -----------------------------------------------------------------------------------------
 
@@ -265,7 +314,9 @@ u8 VirtioPci::take_isr() {
     return v;
 }
 
-void VirtioPci::interrupt(unsigned queue) { raise(queues_[queue].vector, isr_queue); }
+void VirtioPci::interrupt(unsigned queue) {
+    raise(queues_[queue].vector, isr_queue);
+}
 
 void VirtioPci::needs_reset() {
     const u8 before = status_.fetch_or(status_needs_reset);

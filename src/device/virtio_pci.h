@@ -23,9 +23,9 @@ namespace triune::device {
 class VirtioPci : public bus::PciFunction {
 public:
     struct Spec {
-        u16 type = 0;        ///< virtio device id (5): 1 network, 2 block, 3 console, 4 entropy
-        u32 class_code = 0;  ///< PCI class
-        u64 features = 0;    ///< device features; ring features and VERSION_1 are added
+        u16 type = 0;                  ///< virtio device id (5): 1 network, 2 block, 3 console, 4 entropy
+        u32 class_code = 0;            ///< PCI class
+        u64 features = 0;              ///< device features; ring features and VERSION_1 are added
         std::vector<u16> queue_sizes;  ///< largest size of each queue: powers of two
         std::vector<u8> config;        ///< device-specific configuration, read-only
     };
@@ -33,13 +33,13 @@ public:
 
     static constexpr unsigned register_bar = 4, msix_bar = 1;
     // Offsets in BAR 4.
-    static constexpr u64 common_offset = 0, isr_offset = 0x1000, config_offset = 0x2000, notify_offset = 0x3000,
-                         register_bytes = 0x4000;
+    static constexpr u64 common_offset = 0, isr_offset = 0x1000, config_offset = 0x2000,
+                         notify_offset = 0x3000, register_bytes = 0x4000;
     static constexpr u32 notify_multiplier = 4;
 
     // Device status (2.1).
-    static constexpr u8 status_acknowledge = 1, status_driver = 2, status_driver_ok = 4, status_features_ok = 8,
-                        status_needs_reset = 64, status_failed = 128;
+    static constexpr u8 status_acknowledge = 1, status_driver = 2, status_driver_ok = 4,
+                        status_features_ok = 8, status_needs_reset = 64, status_failed = 128;
 
 protected:
     /// The driver is ready (DRIVER_OK): queues are configured. On the vCPU's thread.
@@ -71,7 +71,9 @@ private:
     struct Registers final : bus::RegisterBlock {
         explicit Registers(VirtioPci& d) : device(d) {}
         u64 read(u64 offset, unsigned size) override { return device.register_read(offset, size); }
-        void write(u64 offset, u64 value, unsigned size) override { device.register_write(offset, value, size); }
+        void write(u64 offset, u64 value, unsigned size) override {
+            device.register_write(offset, value, size);
+        }
         VirtioPci& device;
     };
     struct QueueState {

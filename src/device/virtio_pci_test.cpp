@@ -31,9 +31,12 @@ public:
         VirtioChain c;
         for (;;) {
             switch (queue(q).pop(c)) {
-                case VirtioQueue::Pop::empty: return;
-                case VirtioQueue::Pop::broken: return needs_reset();
-                case VirtioQueue::Pop::chain: break;
+                case VirtioQueue::Pop::empty:
+                    return;
+                case VirtioQueue::Pop::broken:
+                    return needs_reset();
+                case VirtioQueue::Pop::chain:
+                    break;
             }
             queue(q).push(c, c.write(0, "x", 1));
             interrupt_if_needed(q);
@@ -62,8 +65,8 @@ TEST_F(VirtioPciTest, IsFoundAsAModernDevice) {
     EXPECT_GE(d.config_read(8, 1), 1U);
     EXPECT_TRUE(d.common && d.notify && d.isr && d.device && d.window && d.msix_capability);
     EXPECT_EQ(d.read(d.common + 18, 2), 2U);
-    EXPECT_EQ(d.device_features(),
-              feature_a | virtio_feature::version_1 | virtio_feature::event_idx | virtio_feature::indirect_desc);
+    EXPECT_EQ(d.device_features(), feature_a | virtio_feature::version_1 | virtio_feature::event_idx |
+                                       virtio_feature::indirect_desc);
     EXPECT_EQ(d.read(d.device, 4), 0x44332211U);
     EXPECT_EQ(d.read(d.device + 3, 2), 0x5544U);
     EXPECT_EQ(d.read(d.device + 4, 4), 0x55U) << "beyond the end: zeros";

@@ -242,9 +242,10 @@ TEST_F(VirtioQueueTest, BuffersOutsideRamBreak) {
         u32 size;
         bool write;
     };
-    for (const Case& x : {Case{TestMachine::ram_bytes - 4, 8, false}, Case{~u64{0} - 3, 8, true},
-                          Case{~u64{0}, 0xffff'ffff, false}, Case{TestMachine::rom, 8, true},
-                          Case{u64{1} << 63, 1, true}, Case{TestMachine::rom + TestMachine::rom_bytes - 1, 2, false}}) {
+    for (const Case& x :
+         {Case{TestMachine::ram_bytes - 4, 8, false}, Case{~u64{0} - 3, 8, true},
+          Case{~u64{0}, 0xffff'ffff, false}, Case{TestMachine::rom, 8, true}, Case{u64{1} << 63, 1, true},
+          Case{TestMachine::rom + TestMachine::rom_bytes - 1, 2, false}}) {
         configure();
         ring->add(0, {{x.gpa, x.size, x.write}});
         EXPECT_EQ(q.pop(c), Pop::broken) << std::hex << x.gpa;
@@ -264,7 +265,8 @@ TEST_F(VirtioQueueTest, ChainBeyondFourGigabytesBreaks) {
     configure(virtio_feature::indirect_desc);
     const u32 whole = TestMachine::ram_bytes;
     for (u16 i = 0; i < 1024; i++)
-        ring->put_descriptor(0x40000, i, 0, whole, static_cast<u16>(i < 1023 ? next : 0), static_cast<u16>(i + 1));
+        ring->put_descriptor(0x40000, i, 0, whole, static_cast<u16>(i < 1023 ? next : 0),
+                             static_cast<u16>(i + 1));
     ring->put_descriptor(ring->descriptors(), 0, 0x40000, 16 * 1024, indirect, 0);
     ring->offer(0);
     expect_broken();

@@ -99,7 +99,8 @@ public:
         for (size_t i = 0; i < pieces.size(); i++) {
             const bool last = i + 1 == pieces.size();
             put_descriptor(base_, static_cast<u16>(first + i), pieces[i].gpa, pieces[i].size,
-                           static_cast<u16>((last ? 0 : 1) | (pieces[i].write ? 2 : 0)), static_cast<u16>(first + i + 1));
+                           static_cast<u16>((last ? 0 : 1) | (pieces[i].write ? 2 : 0)),
+                           static_cast<u16>(first + i + 1));
         }
         offer(first);
     }
