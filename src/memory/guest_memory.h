@@ -41,7 +41,7 @@ public:
 inline constexpr u8 page_has_code = 1;  ///< some engine caches what it decoded from this page
 /// Besides page_has_code: no vCPU holds a cached permission to write to the page any more.
 inline constexpr u8 page_code_settled = 4;
-inline constexpr u8 page_dirty = 2;     ///< written since the dirty log was last read
+inline constexpr u8 page_dirty = 2;  ///< written since the dirty log was last read
 
 class GuestMemory {
 public:
@@ -79,9 +79,13 @@ public:
     void written(Gpa gpa, u64 size);
 
     template <class T>
-    [[nodiscard]] bool read_value(Gpa gpa, T& v) const { return read(gpa, &v, sizeof v); }
+    [[nodiscard]] bool read_value(Gpa gpa, T& v) const {
+        return read(gpa, &v, sizeof v);
+    }
     template <class T>
-    [[nodiscard]] bool write_value(Gpa gpa, const T& v) { return write(gpa, &v, sizeof v); }
+    [[nodiscard]] bool write_value(Gpa gpa, const T& v) {
+        return write(gpa, &v, sizeof v);
+    }
 
     /// Flags of the page at `gpa`, which must be RAM.
     [[nodiscard]] std::atomic<u8>& page_flags(Gpa gpa) {

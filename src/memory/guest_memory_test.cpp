@@ -36,7 +36,7 @@ TEST(GuestMemory, SizeMustBeWholePages) {
 
 TEST(GuestMemory, MemfdHasTheSizeAndIsNotInherited) {
     auto m = make(8 * page_size);
-    struct stat st {};
+    struct stat st{};
     ASSERT_EQ(fstat(m->memfd(), &st), 0);
     EXPECT_EQ(static_cast<u64>(st.st_size), 8 * page_size);
     EXPECT_TRUE(fcntl(m->memfd(), F_GETFD) & FD_CLOEXEC);

@@ -34,7 +34,8 @@ struct Sequence {
 
 bool writes(const x86::Insn& insn, u8 reg) {
     for (u8 n = 0; n < insn.operand_count; ++n)
-        if (insn.op[n].kind == x86::OperandKind::gpr && insn.op[n].written && insn.op[n].reg == reg) return true;
+        if (insn.op[n].kind == x86::OperandKind::gpr && insn.op[n].written && insn.op[n].reg == reg)
+            return true;
     return false;
 }
 
@@ -51,7 +52,8 @@ Sequence make_sequence(Generator& g) {
         const u32 kept = insn.flags_written & ~insn.flags_maybe_written;
         s.undefined_flags = (s.undefined_flags & ~kept) | insn.flags_undefined;
         s.code.insert(s.code.end(), insn.bytes.begin(), insn.bytes.begin() + insn.length);
-        s.text += x86::disassemble(std::span(insn.bytes.data(), insn.length), x86::CodeSize::bits64, 0) + "\n";
+        s.text +=
+            x86::disassemble(std::span(insn.bytes.data(), insn.length), x86::CodeSize::bits64, 0) + "\n";
     }
     s.code.push_back(0xf4);
     return s;
@@ -116,7 +118,8 @@ void compare(const Options& options, u64 rounds) {
         ++completed;
         for (unsigned n = 0; n < 16; ++n) ASSERT_EQ(r.gpr[n], t.gpr[n]) << "register " << n;
         const u64 mask = ~u64{q.undefined_flags};
-        ASSERT_EQ(r.rflags & mask, t.rflags & mask) << std::hex << "reference " << r.rflags << ", translated " << t.rflags;
+        ASSERT_EQ(r.rflags & mask, t.rflags & mask)
+            << std::hex << "reference " << r.rflags << ", translated " << t.rflags;
         auto r_vector = r.xsave, t_vector = t.xsave;
         settle(r_vector);
         settle(t_vector);
@@ -129,8 +132,12 @@ void compare(const Options& options, u64 rounds) {
     EXPECT_GT(completed, count / 4) << "too few sequences ran to their end to mean anything";
 }
 
-TEST(Engines, WholeBlocks) { compare({}, 20000); }
-TEST(Engines, SingleInstructions) { compare({.max_instructions = 1}, 10000); }
+TEST(Engines, WholeBlocks) {
+    compare({}, 20000);
+}
+TEST(Engines, SingleInstructions) {
+    compare({.max_instructions = 1}, 10000);
+}
 
 }  // namespace
 }  // namespace triune::differential

@@ -87,7 +87,8 @@ TEST(RandomCode, HarmsNobodyButTheGuest) {
         s.idtr = {0x40000, 0xfff, 0};
         for (u64 v = 0; v < 256; ++v) {
             const u64 handler = 0x100000 + (random() & 0xfffff);
-            guest.at<u64>(0x40000 + v * 16) = (handler & 0xffff) | 8 << 16 | u64{0x8e00} << 32 | (handler >> 16) << 48;
+            guest.at<u64>(0x40000 + v * 16) =
+                (handler & 0xffff) | 8 << 16 | u64{0x8e00} << 32 | (handler >> 16) << 48;
             guest.at<u64>(0x40008 + v * 16) = 0;
         }
         for (u64& r : s.gpr) r = random() & 0x3fffff;

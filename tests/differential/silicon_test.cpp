@@ -65,12 +65,14 @@ private:
         machine_.load(bytes);
         machine_.step();
         int vector = -1;
-        if (s.rip >= hypervisor::soft::interp::test::handlers && s.rip < hypervisor::soft::interp::test::handlers + 256)
+        if (s.rip >= hypervisor::soft::interp::test::handlers &&
+            s.rip < hypervisor::soft::interp::test::handlers + 256)
             vector = static_cast<int>(s.rip - hypervisor::soft::interp::test::handlers);
 
-        SCOPED_TRACE(testing::Message() << "TRIUNE_SEED=" << seed << " round " << round << ": "
-                                        << x86::disassemble(bytes, x86::CodeSize::bits64, 0) << " bytes "
-                                        << testing::PrintToString(std::vector<u8>(bytes.begin(), bytes.end())));
+        SCOPED_TRACE(testing::Message()
+                     << "TRIUNE_SEED=" << seed << " round " << round << ": "
+                     << x86::disassemble(bytes, x86::CodeSize::bits64, 0) << " bytes "
+                     << testing::PrintToString(std::vector<u8>(bytes.begin(), bytes.end())));
         // The host kernel makes #MF and #XM one signal.
         ASSERT_EQ(vector == x86::vec::mf ? int{x86::vec::xm} : vector, native_vector);
         if (native_vector >= 0) return;
@@ -106,8 +108,12 @@ void compare(Family family, u64 rounds) {
     for (u64 n = 0; n < count && c.failures < stop_after; ++n) c.check(g, family, seed, n);
 }
 
-TEST(Silicon, IntegerInstructions) { compare(Family::integer, 40000); }
-TEST(Silicon, VectorInstructions) { compare(Family::vector, 40000); }
+TEST(Silicon, IntegerInstructions) {
+    compare(Family::integer, 40000);
+}
+TEST(Silicon, VectorInstructions) {
+    compare(Family::vector, 40000);
+}
 
 }  // namespace
 }  // namespace triune::differential

@@ -17,14 +17,14 @@ enum class FlagsAt : u8 { host, memory };
 
 /// One exit of a block to a known guest address.
 struct DirectExit {
-    u32 block = 0;           ///< source block's id
-    u32 target_block = 0;    ///< id when linked, else 0
-    CodeOffset patch = 0;    ///< of the rel32
-    CodeOffset stub = 0;     ///< what it points to while unlinked
-    u64 target = 0;          ///< guest RIP
+    u32 block = 0;         ///< source block's id
+    u32 target_block = 0;  ///< id when linked, else 0
+    CodeOffset patch = 0;  ///< of the rel32
+    CodeOffset stub = 0;   ///< what it points to while unlinked
+    u64 target = 0;        ///< guest RIP
     FlagsAt flags = FlagsAt::host;
     mmu::TlbMode mode = mmu::TlbMode::user;  ///< mode that the target runs in
-    bool same_page = false;  ///< target lies in the source's virtual page
+    bool same_page = false;                  ///< target lies in the source's virtual page
     bool back_edge = false;  ///< target lies at or before the source: a loop must be interruptible
 };
 
@@ -51,11 +51,11 @@ struct Block {
     Gpa gpa = 0;
     mmu::TlbMode mode = mmu::TlbMode::user;
     bool alive = true;
-    bool checked = false;       ///< entries from other pages verify the mapping (cookie)
+    bool checked = false;         ///< entries from other pages verify the mapping (cookie)
     bool declines_first = false;  ///< holds no code: its first instruction is declined
-    bool uses_avx = false;      ///< needs YMM state
-    bool crosses = false;       ///< one instruction that goes on in the next virtual page…
-    Gpa second_page = 0;        ///< …which maps to this page
+    bool uses_avx = false;        ///< needs YMM state
+    bool crosses = false;         ///< one instruction that goes on in the next virtual page…
+    Gpa second_page = 0;          ///< …which maps to this page
     u32 second_cookie = 0;
     u16 guest_bytes = 0;
     u16 guest_instructions = 0;

@@ -16,11 +16,11 @@
 namespace triune::hypervisor::soft::bt {
 
 struct Options {
-    bool chain = true;               ///< link blocks directly
+    bool chain = true;                 ///< link blocks directly
     bool continue_after_calls = true;  ///< a block goes on at the return address of a direct call
     bool merge_stack_accesses = true;  ///< one TLB probe for a run of pushes or pops
-    unsigned max_instructions = 64;  ///< per block; 1 for single-instruction blocks
-    bool perf_map = false;           ///< write /tmp/perf-PID.map
+    unsigned max_instructions = 64;    ///< per block; 1 for single-instruction blocks
+    bool perf_map = false;             ///< write /tmp/perf-PID.map
 };
 
 class Translator final : public cpu::Engine {

@@ -11,17 +11,36 @@ namespace {
 /// leak host addresses.
 bool vector_declined(const x86::Insn& i) {
     switch (i.mnemonic) {
-        case ZYDIS_MNEMONIC_FXSAVE: case ZYDIS_MNEMONIC_FXSAVE64: case ZYDIS_MNEMONIC_FXRSTOR:
-        case ZYDIS_MNEMONIC_FXRSTOR64: case ZYDIS_MNEMONIC_XSAVE: case ZYDIS_MNEMONIC_XSAVE64:
-        case ZYDIS_MNEMONIC_XSAVEOPT: case ZYDIS_MNEMONIC_XSAVEOPT64: case ZYDIS_MNEMONIC_XSAVEC:
-        case ZYDIS_MNEMONIC_XSAVEC64: case ZYDIS_MNEMONIC_XSAVES: case ZYDIS_MNEMONIC_XSAVES64:
-        case ZYDIS_MNEMONIC_XRSTOR: case ZYDIS_MNEMONIC_XRSTOR64: case ZYDIS_MNEMONIC_XRSTORS:
-        case ZYDIS_MNEMONIC_XRSTORS64: case ZYDIS_MNEMONIC_FNSTENV: case ZYDIS_MNEMONIC_FLDENV:
-        case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_FRSTOR: case ZYDIS_MNEMONIC_MASKMOVQ:
-        case ZYDIS_MNEMONIC_MASKMOVDQU: case ZYDIS_MNEMONIC_VMASKMOVDQU: case ZYDIS_MNEMONIC_VMASKMOVPS:
-        case ZYDIS_MNEMONIC_VMASKMOVPD: case ZYDIS_MNEMONIC_VPMASKMOVD: case ZYDIS_MNEMONIC_VPMASKMOVQ:
+        case ZYDIS_MNEMONIC_FXSAVE:
+        case ZYDIS_MNEMONIC_FXSAVE64:
+        case ZYDIS_MNEMONIC_FXRSTOR:
+        case ZYDIS_MNEMONIC_FXRSTOR64:
+        case ZYDIS_MNEMONIC_XSAVE:
+        case ZYDIS_MNEMONIC_XSAVE64:
+        case ZYDIS_MNEMONIC_XSAVEOPT:
+        case ZYDIS_MNEMONIC_XSAVEOPT64:
+        case ZYDIS_MNEMONIC_XSAVEC:
+        case ZYDIS_MNEMONIC_XSAVEC64:
+        case ZYDIS_MNEMONIC_XSAVES:
+        case ZYDIS_MNEMONIC_XSAVES64:
+        case ZYDIS_MNEMONIC_XRSTOR:
+        case ZYDIS_MNEMONIC_XRSTOR64:
+        case ZYDIS_MNEMONIC_XRSTORS:
+        case ZYDIS_MNEMONIC_XRSTORS64:
+        case ZYDIS_MNEMONIC_FNSTENV:
+        case ZYDIS_MNEMONIC_FLDENV:
+        case ZYDIS_MNEMONIC_FNSAVE:
+        case ZYDIS_MNEMONIC_FRSTOR:
+        case ZYDIS_MNEMONIC_MASKMOVQ:
+        case ZYDIS_MNEMONIC_MASKMOVDQU:
+        case ZYDIS_MNEMONIC_VMASKMOVDQU:
+        case ZYDIS_MNEMONIC_VMASKMOVPS:
+        case ZYDIS_MNEMONIC_VMASKMOVPD:
+        case ZYDIS_MNEMONIC_VPMASKMOVD:
+        case ZYDIS_MNEMONIC_VPMASKMOVQ:
             return true;
-        default: break;
+        default:
+            break;
     }
     for (u8 n = 0; n < i.operand_count; ++n)
         if (i.op[n].vsib) return true;
@@ -31,56 +50,139 @@ bool vector_declined(const x86::Insn& i) {
 /// Integer instructions whose whole effect is on registers, flags and their ModRM operand.
 bool copied(ZydisMnemonic m) {
     switch (m) {
-        case ZYDIS_MNEMONIC_MOV: case ZYDIS_MNEMONIC_MOVZX: case ZYDIS_MNEMONIC_MOVSX:
-        case ZYDIS_MNEMONIC_MOVSXD: case ZYDIS_MNEMONIC_ADD: case ZYDIS_MNEMONIC_SUB:
-        case ZYDIS_MNEMONIC_ADC: case ZYDIS_MNEMONIC_SBB: case ZYDIS_MNEMONIC_AND:
-        case ZYDIS_MNEMONIC_OR: case ZYDIS_MNEMONIC_XOR: case ZYDIS_MNEMONIC_CMP:
-        case ZYDIS_MNEMONIC_TEST: case ZYDIS_MNEMONIC_INC: case ZYDIS_MNEMONIC_DEC:
-        case ZYDIS_MNEMONIC_NEG: case ZYDIS_MNEMONIC_NOT: case ZYDIS_MNEMONIC_IMUL:
-        case ZYDIS_MNEMONIC_MUL: case ZYDIS_MNEMONIC_DIV: case ZYDIS_MNEMONIC_IDIV:
-        case ZYDIS_MNEMONIC_SHL: case ZYDIS_MNEMONIC_SHR: case ZYDIS_MNEMONIC_SAR:
-        case ZYDIS_MNEMONIC_ROL: case ZYDIS_MNEMONIC_ROR: case ZYDIS_MNEMONIC_RCL:
-        case ZYDIS_MNEMONIC_RCR: case ZYDIS_MNEMONIC_SHLD: case ZYDIS_MNEMONIC_SHRD:
-        case ZYDIS_MNEMONIC_BSF: case ZYDIS_MNEMONIC_BSR: case ZYDIS_MNEMONIC_BT:
-        case ZYDIS_MNEMONIC_BTS: case ZYDIS_MNEMONIC_BTR: case ZYDIS_MNEMONIC_BTC:
-        case ZYDIS_MNEMONIC_BSWAP: case ZYDIS_MNEMONIC_CMPXCHG: case ZYDIS_MNEMONIC_CMPXCHG8B:
-        case ZYDIS_MNEMONIC_CMPXCHG16B: case ZYDIS_MNEMONIC_XADD: case ZYDIS_MNEMONIC_XCHG:
-        case ZYDIS_MNEMONIC_CBW: case ZYDIS_MNEMONIC_CWDE: case ZYDIS_MNEMONIC_CDQE:
-        case ZYDIS_MNEMONIC_CWD: case ZYDIS_MNEMONIC_CDQ: case ZYDIS_MNEMONIC_CQO:
-        case ZYDIS_MNEMONIC_LAHF: case ZYDIS_MNEMONIC_SAHF: case ZYDIS_MNEMONIC_CLC:
-        case ZYDIS_MNEMONIC_STC: case ZYDIS_MNEMONIC_CMC: case ZYDIS_MNEMONIC_MOVBE:
-        case ZYDIS_MNEMONIC_POPCNT: case ZYDIS_MNEMONIC_LZCNT: case ZYDIS_MNEMONIC_TZCNT:
-        case ZYDIS_MNEMONIC_ANDN: case ZYDIS_MNEMONIC_BEXTR: case ZYDIS_MNEMONIC_BLSI:
-        case ZYDIS_MNEMONIC_BLSMSK: case ZYDIS_MNEMONIC_BLSR: case ZYDIS_MNEMONIC_BZHI:
-        case ZYDIS_MNEMONIC_PDEP: case ZYDIS_MNEMONIC_PEXT: case ZYDIS_MNEMONIC_MULX:
-        case ZYDIS_MNEMONIC_RORX: case ZYDIS_MNEMONIC_SARX: case ZYDIS_MNEMONIC_SHLX:
-        case ZYDIS_MNEMONIC_SHRX: case ZYDIS_MNEMONIC_ADCX: case ZYDIS_MNEMONIC_ADOX:
-        case ZYDIS_MNEMONIC_CRC32: case ZYDIS_MNEMONIC_RDRAND: case ZYDIS_MNEMONIC_RDSEED:
-        case ZYDIS_MNEMONIC_MOVNTI: case ZYDIS_MNEMONIC_MFENCE: case ZYDIS_MNEMONIC_LFENCE:
-        case ZYDIS_MNEMONIC_SFENCE: case ZYDIS_MNEMONIC_PAUSE:
-        case ZYDIS_MNEMONIC_CMOVB: case ZYDIS_MNEMONIC_CMOVBE: case ZYDIS_MNEMONIC_CMOVL:
-        case ZYDIS_MNEMONIC_CMOVLE: case ZYDIS_MNEMONIC_CMOVNB: case ZYDIS_MNEMONIC_CMOVNBE:
-        case ZYDIS_MNEMONIC_CMOVNL: case ZYDIS_MNEMONIC_CMOVNLE: case ZYDIS_MNEMONIC_CMOVNO:
-        case ZYDIS_MNEMONIC_CMOVNP: case ZYDIS_MNEMONIC_CMOVNS: case ZYDIS_MNEMONIC_CMOVNZ:
-        case ZYDIS_MNEMONIC_CMOVO: case ZYDIS_MNEMONIC_CMOVP: case ZYDIS_MNEMONIC_CMOVS:
+        case ZYDIS_MNEMONIC_MOV:
+        case ZYDIS_MNEMONIC_MOVZX:
+        case ZYDIS_MNEMONIC_MOVSX:
+        case ZYDIS_MNEMONIC_MOVSXD:
+        case ZYDIS_MNEMONIC_ADD:
+        case ZYDIS_MNEMONIC_SUB:
+        case ZYDIS_MNEMONIC_ADC:
+        case ZYDIS_MNEMONIC_SBB:
+        case ZYDIS_MNEMONIC_AND:
+        case ZYDIS_MNEMONIC_OR:
+        case ZYDIS_MNEMONIC_XOR:
+        case ZYDIS_MNEMONIC_CMP:
+        case ZYDIS_MNEMONIC_TEST:
+        case ZYDIS_MNEMONIC_INC:
+        case ZYDIS_MNEMONIC_DEC:
+        case ZYDIS_MNEMONIC_NEG:
+        case ZYDIS_MNEMONIC_NOT:
+        case ZYDIS_MNEMONIC_IMUL:
+        case ZYDIS_MNEMONIC_MUL:
+        case ZYDIS_MNEMONIC_DIV:
+        case ZYDIS_MNEMONIC_IDIV:
+        case ZYDIS_MNEMONIC_SHL:
+        case ZYDIS_MNEMONIC_SHR:
+        case ZYDIS_MNEMONIC_SAR:
+        case ZYDIS_MNEMONIC_ROL:
+        case ZYDIS_MNEMONIC_ROR:
+        case ZYDIS_MNEMONIC_RCL:
+        case ZYDIS_MNEMONIC_RCR:
+        case ZYDIS_MNEMONIC_SHLD:
+        case ZYDIS_MNEMONIC_SHRD:
+        case ZYDIS_MNEMONIC_BSF:
+        case ZYDIS_MNEMONIC_BSR:
+        case ZYDIS_MNEMONIC_BT:
+        case ZYDIS_MNEMONIC_BTS:
+        case ZYDIS_MNEMONIC_BTR:
+        case ZYDIS_MNEMONIC_BTC:
+        case ZYDIS_MNEMONIC_BSWAP:
+        case ZYDIS_MNEMONIC_CMPXCHG:
+        case ZYDIS_MNEMONIC_CMPXCHG8B:
+        case ZYDIS_MNEMONIC_CMPXCHG16B:
+        case ZYDIS_MNEMONIC_XADD:
+        case ZYDIS_MNEMONIC_XCHG:
+        case ZYDIS_MNEMONIC_CBW:
+        case ZYDIS_MNEMONIC_CWDE:
+        case ZYDIS_MNEMONIC_CDQE:
+        case ZYDIS_MNEMONIC_CWD:
+        case ZYDIS_MNEMONIC_CDQ:
+        case ZYDIS_MNEMONIC_CQO:
+        case ZYDIS_MNEMONIC_LAHF:
+        case ZYDIS_MNEMONIC_SAHF:
+        case ZYDIS_MNEMONIC_CLC:
+        case ZYDIS_MNEMONIC_STC:
+        case ZYDIS_MNEMONIC_CMC:
+        case ZYDIS_MNEMONIC_MOVBE:
+        case ZYDIS_MNEMONIC_POPCNT:
+        case ZYDIS_MNEMONIC_LZCNT:
+        case ZYDIS_MNEMONIC_TZCNT:
+        case ZYDIS_MNEMONIC_ANDN:
+        case ZYDIS_MNEMONIC_BEXTR:
+        case ZYDIS_MNEMONIC_BLSI:
+        case ZYDIS_MNEMONIC_BLSMSK:
+        case ZYDIS_MNEMONIC_BLSR:
+        case ZYDIS_MNEMONIC_BZHI:
+        case ZYDIS_MNEMONIC_PDEP:
+        case ZYDIS_MNEMONIC_PEXT:
+        case ZYDIS_MNEMONIC_MULX:
+        case ZYDIS_MNEMONIC_RORX:
+        case ZYDIS_MNEMONIC_SARX:
+        case ZYDIS_MNEMONIC_SHLX:
+        case ZYDIS_MNEMONIC_SHRX:
+        case ZYDIS_MNEMONIC_ADCX:
+        case ZYDIS_MNEMONIC_ADOX:
+        case ZYDIS_MNEMONIC_CRC32:
+        case ZYDIS_MNEMONIC_RDRAND:
+        case ZYDIS_MNEMONIC_RDSEED:
+        case ZYDIS_MNEMONIC_MOVNTI:
+        case ZYDIS_MNEMONIC_MFENCE:
+        case ZYDIS_MNEMONIC_LFENCE:
+        case ZYDIS_MNEMONIC_SFENCE:
+        case ZYDIS_MNEMONIC_PAUSE:
+        case ZYDIS_MNEMONIC_CMOVB:
+        case ZYDIS_MNEMONIC_CMOVBE:
+        case ZYDIS_MNEMONIC_CMOVL:
+        case ZYDIS_MNEMONIC_CMOVLE:
+        case ZYDIS_MNEMONIC_CMOVNB:
+        case ZYDIS_MNEMONIC_CMOVNBE:
+        case ZYDIS_MNEMONIC_CMOVNL:
+        case ZYDIS_MNEMONIC_CMOVNLE:
+        case ZYDIS_MNEMONIC_CMOVNO:
+        case ZYDIS_MNEMONIC_CMOVNP:
+        case ZYDIS_MNEMONIC_CMOVNS:
+        case ZYDIS_MNEMONIC_CMOVNZ:
+        case ZYDIS_MNEMONIC_CMOVO:
+        case ZYDIS_MNEMONIC_CMOVP:
+        case ZYDIS_MNEMONIC_CMOVS:
         case ZYDIS_MNEMONIC_CMOVZ:
-        case ZYDIS_MNEMONIC_SETB: case ZYDIS_MNEMONIC_SETBE: case ZYDIS_MNEMONIC_SETL:
-        case ZYDIS_MNEMONIC_SETLE: case ZYDIS_MNEMONIC_SETNB: case ZYDIS_MNEMONIC_SETNBE:
-        case ZYDIS_MNEMONIC_SETNL: case ZYDIS_MNEMONIC_SETNLE: case ZYDIS_MNEMONIC_SETNO:
-        case ZYDIS_MNEMONIC_SETNP: case ZYDIS_MNEMONIC_SETNS: case ZYDIS_MNEMONIC_SETNZ:
-        case ZYDIS_MNEMONIC_SETO: case ZYDIS_MNEMONIC_SETP: case ZYDIS_MNEMONIC_SETS:
-        case ZYDIS_MNEMONIC_SETZ: return true;
-        default: return false;
+        case ZYDIS_MNEMONIC_SETB:
+        case ZYDIS_MNEMONIC_SETBE:
+        case ZYDIS_MNEMONIC_SETL:
+        case ZYDIS_MNEMONIC_SETLE:
+        case ZYDIS_MNEMONIC_SETNB:
+        case ZYDIS_MNEMONIC_SETNBE:
+        case ZYDIS_MNEMONIC_SETNL:
+        case ZYDIS_MNEMONIC_SETNLE:
+        case ZYDIS_MNEMONIC_SETNO:
+        case ZYDIS_MNEMONIC_SETNP:
+        case ZYDIS_MNEMONIC_SETNS:
+        case ZYDIS_MNEMONIC_SETNZ:
+        case ZYDIS_MNEMONIC_SETO:
+        case ZYDIS_MNEMONIC_SETP:
+        case ZYDIS_MNEMONIC_SETS:
+        case ZYDIS_MNEMONIC_SETZ:
+            return true;
+        default:
+            return false;
     }
 }
 
 bool skipped(ZydisMnemonic m) {
     switch (m) {
-        case ZYDIS_MNEMONIC_NOP: case ZYDIS_MNEMONIC_ENDBR64: case ZYDIS_MNEMONIC_ENDBR32:
-        case ZYDIS_MNEMONIC_PREFETCH: case ZYDIS_MNEMONIC_PREFETCHNTA: case ZYDIS_MNEMONIC_PREFETCHT0:
-        case ZYDIS_MNEMONIC_PREFETCHT1: case ZYDIS_MNEMONIC_PREFETCHT2: case ZYDIS_MNEMONIC_PREFETCHW:
-        case ZYDIS_MNEMONIC_PREFETCHWT1: return true;
-        default: return false;
+        case ZYDIS_MNEMONIC_NOP:
+        case ZYDIS_MNEMONIC_ENDBR64:
+        case ZYDIS_MNEMONIC_ENDBR32:
+        case ZYDIS_MNEMONIC_PREFETCH:
+        case ZYDIS_MNEMONIC_PREFETCHNTA:
+        case ZYDIS_MNEMONIC_PREFETCHT0:
+        case ZYDIS_MNEMONIC_PREFETCHT1:
+        case ZYDIS_MNEMONIC_PREFETCHT2:
+        case ZYDIS_MNEMONIC_PREFETCHW:
+        case ZYDIS_MNEMONIC_PREFETCHWT1:
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -94,13 +196,15 @@ bool operands_copyable(const x86::Insn& i) {
             case x86::OperandKind::segment:
             case x86::OperandKind::control:
             case x86::OperandKind::debug:
-            case x86::OperandKind::far_ptr: return false;
+            case x86::OperandKind::far_ptr:
+                return false;
             case x86::OperandKind::mem:
                 if (o.agen || !o.is_explicit || !i.has_modrm) return false;
                 if (o.bits == 0 || o.bits > 256) return false;
                 ++memory_operands;
                 break;
-            default: break;
+            default:
+                break;
         }
     }
     return memory_operands <= 1;
@@ -109,7 +213,8 @@ bool operands_copyable(const x86::Insn& i) {
 Treatment branch(const x86::Insn& i) {
     const bool relative = i.op[0].kind == x86::OperandKind::imm && i.op[0].immediate_is_relative;
     const bool near_indirect =
-        (i.op[0].kind == x86::OperandKind::gpr || i.op[0].kind == x86::OperandKind::mem) && i.op[0].bits == 64;
+        (i.op[0].kind == x86::OperandKind::gpr || i.op[0].kind == x86::OperandKind::mem) &&
+        i.op[0].bits == 64;
     switch (i.mnemonic) {
         case ZYDIS_MNEMONIC_JMP:
             return relative ? Treatment::jump : near_indirect ? Treatment::jump_indirect : Treatment::decline;
@@ -117,9 +222,14 @@ Treatment branch(const x86::Insn& i) {
             return relative ? Treatment::call : near_indirect ? Treatment::call_indirect : Treatment::decline;
         case ZYDIS_MNEMONIC_RET:
             return i.opcode == 0xc3 || i.opcode == 0xc2 ? Treatment::ret : Treatment::decline;
-        case ZYDIS_MNEMONIC_JRCXZ: case ZYDIS_MNEMONIC_JECXZ: case ZYDIS_MNEMONIC_LOOP:
-        case ZYDIS_MNEMONIC_LOOPE: case ZYDIS_MNEMONIC_LOOPNE: return Treatment::loop;
-        default: break;
+        case ZYDIS_MNEMONIC_JRCXZ:
+        case ZYDIS_MNEMONIC_JECXZ:
+        case ZYDIS_MNEMONIC_LOOP:
+        case ZYDIS_MNEMONIC_LOOPE:
+        case ZYDIS_MNEMONIC_LOOPNE:
+            return Treatment::loop;
+        default:
+            break;
     }
     const bool jcc = relative && ((i.opcode_map == 0 && (i.opcode & 0xf0) == 0x70) ||
                                   (i.opcode_map == 1 && (i.opcode & 0xf0) == 0x80));
@@ -130,20 +240,28 @@ Treatment branch(const x86::Insn& i) {
 
 SystemOp system_op(const x86::Insn& i) {
     switch (i.mnemonic) {
-        case ZYDIS_MNEMONIC_SYSCALL: return SystemOp::syscall;
-        case ZYDIS_MNEMONIC_SYSRET: return i.operand_bits == 64 ? SystemOp::sysret64 : SystemOp::sysret32;
-        case ZYDIS_MNEMONIC_RDMSR: return SystemOp::rdmsr;
-        case ZYDIS_MNEMONIC_WRMSR: return SystemOp::wrmsr;
-        case ZYDIS_MNEMONIC_CPUID: return SystemOp::cpuid;
-        case ZYDIS_MNEMONIC_INVLPG: return SystemOp::invlpg;
+        case ZYDIS_MNEMONIC_SYSCALL:
+            return SystemOp::syscall;
+        case ZYDIS_MNEMONIC_SYSRET:
+            return i.operand_bits == 64 ? SystemOp::sysret64 : SystemOp::sysret32;
+        case ZYDIS_MNEMONIC_RDMSR:
+            return SystemOp::rdmsr;
+        case ZYDIS_MNEMONIC_WRMSR:
+            return SystemOp::wrmsr;
+        case ZYDIS_MNEMONIC_CPUID:
+            return SystemOp::cpuid;
+        case ZYDIS_MNEMONIC_INVLPG:
+            return SystemOp::invlpg;
         case ZYDIS_MNEMONIC_MOV:
             return i.op[0].kind == x86::OperandKind::control ? SystemOp::write_cr3 : SystemOp::read_cr2;
-        default: return SystemOp::iret;
+        default:
+            return SystemOp::iret;
     }
 }
 
 bool ends_block(const x86::Insn& i, Treatment t) {
-    const bool comes_back = t == Treatment::conditional || t == Treatment::call || t == Treatment::call_indirect;
+    const bool comes_back =
+        t == Treatment::conditional || t == Treatment::call || t == Treatment::call_indirect;
     return (i.is_branch && !comes_back) || t == Treatment::set_ac || t == Treatment::system;
 }
 
@@ -154,29 +272,46 @@ Treatment system_treatment(const x86::Insn& i, mmu::TlbMode mode) {
     const bool kernel = mode != mmu::TlbMode::user;
     const x86::Operand &to = i.op[0], &from = i.op[1];
     switch (i.mnemonic) {
-        case ZYDIS_MNEMONIC_SYSCALL: return Treatment::system;
-        case ZYDIS_MNEMONIC_CPUID: return Treatment::system;
+        case ZYDIS_MNEMONIC_SYSCALL:
+            return Treatment::system;
+        case ZYDIS_MNEMONIC_CPUID:
+            return Treatment::system;
         case ZYDIS_MNEMONIC_SYSRET:
         case ZYDIS_MNEMONIC_IRETQ:
         case ZYDIS_MNEMONIC_RDMSR:
         case ZYDIS_MNEMONIC_WRMSR:
-        case ZYDIS_MNEMONIC_INVLPG: return kernel ? Treatment::system : Treatment::decline;
-        case ZYDIS_MNEMONIC_CLI: return kernel ? Treatment::cli : Treatment::decline;
-        case ZYDIS_MNEMONIC_STI: return kernel ? Treatment::sti : Treatment::decline;
-        case ZYDIS_MNEMONIC_CLD: return Treatment::cld;
-        case ZYDIS_MNEMONIC_STD: return Treatment::std;
-        case ZYDIS_MNEMONIC_PUSHFQ: return Treatment::pushf;
-        case ZYDIS_MNEMONIC_SWAPGS: return kernel ? Treatment::swapgs : Treatment::decline;
+        case ZYDIS_MNEMONIC_INVLPG:
+            return kernel ? Treatment::system : Treatment::decline;
+        case ZYDIS_MNEMONIC_CLI:
+            return kernel ? Treatment::cli : Treatment::decline;
+        case ZYDIS_MNEMONIC_STI:
+            return kernel ? Treatment::sti : Treatment::decline;
+        case ZYDIS_MNEMONIC_CLD:
+            return Treatment::cld;
+        case ZYDIS_MNEMONIC_STD:
+            return Treatment::std;
+        case ZYDIS_MNEMONIC_PUSHFQ:
+            return Treatment::pushf;
+        case ZYDIS_MNEMONIC_SWAPGS:
+            return kernel ? Treatment::swapgs : Treatment::decline;
         case ZYDIS_MNEMONIC_RDTSC:
-        case ZYDIS_MNEMONIC_RDTSCP: return Treatment::rdtsc;
+        case ZYDIS_MNEMONIC_RDTSCP:
+            return Treatment::rdtsc;
         case ZYDIS_MNEMONIC_STAC:
-        case ZYDIS_MNEMONIC_CLAC: return kernel ? Treatment::set_ac : Treatment::decline;
-        case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW: case ZYDIS_MNEMONIC_MOVSD:
-        case ZYDIS_MNEMONIC_MOVSQ: case ZYDIS_MNEMONIC_STOSB: case ZYDIS_MNEMONIC_STOSW:
-        case ZYDIS_MNEMONIC_STOSD: case ZYDIS_MNEMONIC_STOSQ: {
+        case ZYDIS_MNEMONIC_CLAC:
+            return kernel ? Treatment::set_ac : Treatment::decline;
+        case ZYDIS_MNEMONIC_MOVSB:
+        case ZYDIS_MNEMONIC_MOVSW:
+        case ZYDIS_MNEMONIC_MOVSD:
+        case ZYDIS_MNEMONIC_MOVSQ:
+        case ZYDIS_MNEMONIC_STOSB:
+        case ZYDIS_MNEMONIC_STOSW:
+        case ZYDIS_MNEMONIC_STOSD:
+        case ZYDIS_MNEMONIC_STOSQ: {
             if (i.uses_vector_state || i.address_bits != 64) return Treatment::decline;
             for (u8 n = 0; n < i.operand_count; ++n)
-                if (i.op[n].kind == x86::OperandKind::mem && i.op[n].segment >= x86::fs) return Treatment::decline;
+                if (i.op[n].kind == x86::OperandKind::mem && i.op[n].segment >= x86::fs)
+                    return Treatment::decline;
             return Treatment::string;
         }
         case ZYDIS_MNEMONIC_MOV:
@@ -185,7 +320,8 @@ Treatment system_treatment(const x86::Insn& i, mmu::TlbMode mode) {
             if (from.kind == x86::OperandKind::segment && to.kind == x86::OperandKind::gpr)
                 return Treatment::read_segment;
             return Treatment::decline;
-        default: return Treatment::decline;
+        default:
+            return Treatment::decline;
     }
 }
 
@@ -195,28 +331,36 @@ Treatment classify(const x86::Insn& i, mmu::TlbMode mode) {
     if (const Treatment t = system_treatment(i, mode); t != Treatment::decline) return t;
     if (i.is_branch) return branch(i);
     switch (i.mnemonic) {
-        case ZYDIS_MNEMONIC_LEA: return Treatment::lea;
+        case ZYDIS_MNEMONIC_LEA:
+            return Treatment::lea;
         case ZYDIS_MNEMONIC_PUSH:
             if (i.operand_bits != 64 || i.op[0].kind == x86::OperandKind::segment) return Treatment::decline;
             return Treatment::push;
         case ZYDIS_MNEMONIC_POP:
             if (i.operand_bits != 64 || i.op[0].kind != x86::OperandKind::gpr) return Treatment::decline;
             return Treatment::pop;
-        case ZYDIS_MNEMONIC_LEAVE: return i.operand_bits == 64 ? Treatment::leave : Treatment::decline;
-        case ZYDIS_MNEMONIC_BT: case ZYDIS_MNEMONIC_BTS: case ZYDIS_MNEMONIC_BTR: case ZYDIS_MNEMONIC_BTC:
+        case ZYDIS_MNEMONIC_LEAVE:
+            return i.operand_bits == 64 ? Treatment::leave : Treatment::decline;
+        case ZYDIS_MNEMONIC_BT:
+        case ZYDIS_MNEMONIC_BTS:
+        case ZYDIS_MNEMONIC_BTR:
+        case ZYDIS_MNEMONIC_BTC:
             if (i.op[0].kind == x86::OperandKind::mem && i.op[1].kind == x86::OperandKind::gpr)
                 return i.operand_bits == 16 ? Treatment::decline : Treatment::bit_string;
             break;
         case ZYDIS_MNEMONIC_MOV:
             if (i.memory() && !i.has_modrm) return Treatment::moffs;
             break;
-        default: break;
+        default:
+            break;
     }
     if (skipped(i.mnemonic)) return Treatment::skip;
     const bool known = i.uses_vector_state ? !vector_declined(i) : copied(i.mnemonic);
     return known && operands_copyable(i) ? Treatment::copy : Treatment::decline;
 }
 
-bool uses_avx(const x86::Insn& i) { return i.vex && i.uses_vector_state; }
+bool uses_avx(const x86::Insn& i) {
+    return i.vex && i.uses_vector_state;
+}
 
 }  // namespace triune::hypervisor::soft::bt

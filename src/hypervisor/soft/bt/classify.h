@@ -9,18 +9,33 @@ namespace triune::hypervisor::soft::bt {
 
 /// How the translator treats an instruction.
 enum class Treatment : u8 {
-    decline,      ///< the reference engine executes it
-    copy,         ///< runs as it is, registers renamed, memory operand redirected
-    skip,         ///< no effect (NOP, ENDBR, prefetch)
+    decline,  ///< the reference engine executes it
+    copy,     ///< runs as it is, registers renamed, memory operand redirected
+    skip,     ///< no effect (NOP, ENDBR, prefetch)
     lea,
-    bit_string,   ///< BT, BTS, BTR, BTC with a register offset into memory
-    moffs,        ///< MOV between the accumulator and an absolute address
-    push, pop, leave,
-    string,       ///< MOVS and STOS, with or without REP
-    cli, sti, cld, std, pushf, swapgs, rdtsc, read_segment,
-    set_ac,       ///< STAC, CLAC: the rest runs with other access rights
-    system,       ///< SystemOp
-    jump, jump_indirect, conditional, loop, call, call_indirect, ret,
+    bit_string,  ///< BT, BTS, BTR, BTC with a register offset into memory
+    moffs,       ///< MOV between the accumulator and an absolute address
+    push,
+    pop,
+    leave,
+    string,  ///< MOVS and STOS, with or without REP
+    cli,
+    sti,
+    cld,
+    std,
+    pushf,
+    swapgs,
+    rdtsc,
+    read_segment,
+    set_ac,  ///< STAC, CLAC: the rest runs with other access rights
+    system,  ///< SystemOp
+    jump,
+    jump_indirect,
+    conditional,
+    loop,
+    call,
+    call_indirect,
+    ret,
 };
 
 Treatment classify(const x86::Insn& insn, mmu::TlbMode mode);

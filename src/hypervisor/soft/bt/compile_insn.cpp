@@ -50,7 +50,9 @@ private:
     std::array<u8, 2> owner_{}, destination_{};
 };
 
-bool keeps_part(const Operand& o) { return o.read || o.conditional_write || o.bits < 32; }
+bool keeps_part(const Operand& o) {
+    return o.read || o.conditional_write || o.bits < 32;
+}
 
 bool has_high_byte(const Insn& insn) {
     for (u8 n = 0; n < insn.operand_count; ++n)
@@ -60,11 +62,20 @@ bool has_high_byte(const Insn& insn) {
 
 void rename(Renaming& renaming, OperandField field, u8 host) {
     switch (field) {
-        case OperandField::modrm_reg: renaming.reg = host; break;
-        case OperandField::modrm_rm: renaming.rm = host; break;
-        case OperandField::vvvv: renaming.vvvv = host; break;
-        case OperandField::opcode: renaming.opcode = host; break;
-        default: break;
+        case OperandField::modrm_reg:
+            renaming.reg = host;
+            break;
+        case OperandField::modrm_rm:
+            renaming.rm = host;
+            break;
+        case OperandField::vvvv:
+            renaming.vvvv = host;
+            break;
+        case OperandField::opcode:
+            renaming.opcode = host;
+            break;
+        default:
+            break;
     }
 }
 
@@ -108,7 +119,8 @@ void BlockCompiler::copy(size_t i) {
     encode(e_, insn, renaming);
     for (u8 n = 0; n < insn.operand_count; ++n) {
         const Operand& o = insn.op[n];
-        if (o.kind == OperandKind::gpr && o.is_explicit && o.written && host[n] >= 0 && lives_in_memory(o.reg))
+        if (o.kind == OperandKind::gpr && o.is_explicit && o.written && host[n] >= 0 &&
+            lives_in_memory(o.reg))
             e_.mov(e_.qword_at(s_.vcpu.state.gpr[o.reg]), Xbyak::Reg64(host[n]));
     }
     after_execute(i);
@@ -129,8 +141,9 @@ void BlockCompiler::lea(size_t i) {
     const Insn& insn = insns_[i];
     const Operand& to = insn.op[0];
     const Operand& mem = insn.op[1];
-    const bool plain = insn.address_bits == 64 && to.bits == 64 && !lives_in_memory(to.reg) && mem.base >= 0 &&
-                       mem.base != x86::base_rip && !lives_in_memory(static_cast<u8>(mem.base)) &&
+    const bool plain = insn.address_bits == 64 && to.bits == 64 && !lives_in_memory(to.reg) &&
+                       mem.base >= 0 && mem.base != x86::base_rip &&
+                       !lives_in_memory(static_cast<u8>(mem.base)) &&
                        (mem.index < 0 || !lives_in_memory(static_cast<u8>(mem.index)));
     if (plain) {
         const Xbyak::Reg64 base = host_reg(static_cast<u8>(mem.base));

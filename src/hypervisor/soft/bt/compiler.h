@@ -34,11 +34,11 @@ private:
     struct Cold {
         ColdKind kind;
         u32 patch = 0, back = 0;
-        u32 info = 0;       ///< probe
-        u64 rip = 0;        ///< probe, leave
+        u32 info = 0;  ///< probe
+        u64 rip = 0;   ///< probe, leave
         bool constant = false;
-        u64 address = 0;    ///< probe of a constant address
-        u32 exit_id = 0;    ///< link
+        u64 address = 0;  ///< probe of a constant address
+        u32 exit_id = 0;  ///< link
         LeaveReason reason = LeaveReason::declined;
         size_t insn = 0, insn_end = 0;  ///< run: the instructions whose accesses were merged
         Flags flags = Flags::dead;      ///< run: where the flags were
@@ -106,7 +106,9 @@ private:
     void exit_to(u64 target, u32 patch, FlagsAt flags);
     [[nodiscard]] u64 next_rip(size_t i) const { return rips_[i] + insns_[i].length; }
     [[nodiscard]] unsigned mode() const { return static_cast<unsigned>(block_.mode); }
-    [[nodiscard]] FlagsAt exit_flags() const { return flags_ == Flags::host ? FlagsAt::host : FlagsAt::memory; }
+    [[nodiscard]] FlagsAt exit_flags() const {
+        return flags_ == Flags::host ? FlagsAt::host : FlagsAt::memory;
+    }
 
     static Xbyak::Reg64 t0() { return Xbyak::Reg64(scratch0); }
     static Xbyak::Reg64 t1() { return Xbyak::Reg64(scratch1); }

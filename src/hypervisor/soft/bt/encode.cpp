@@ -7,8 +7,16 @@ namespace {
 
 bool dropped_prefix(u8 byte) {
     switch (byte) {
-        case 0x26: case 0x2e: case 0x36: case 0x3e: case 0x64: case 0x65: case 0x67: return true;
-        default: return false;
+        case 0x26:
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
+        case 0x64:
+        case 0x65:
+        case 0x67:
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -84,7 +92,7 @@ void encode_legacy(Emitter& e, const x86::Insn& insn, const Renaming& n) {
     const Extension x = extension(n, old);
     const u8 rex = static_cast<u8>(0x40 | (insn.rex & 8) | (x.r ? 4 : 0) | (x.x ? 2 : 0) | (x.b ? 1 : 0));
     if (insn.rex || rex != 0x40) e.db(rex);
-    const unsigned opcode_end = insn.has_modrm  ? insn.modrm_offset
+    const unsigned opcode_end = insn.has_modrm    ? insn.modrm_offset
                                 : insn.imm_offset ? insn.imm_offset
                                                   : insn.length;
     for (unsigned i = insn.prefix_bytes; i < opcode_end; ++i) {

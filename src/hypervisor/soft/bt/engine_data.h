@@ -11,17 +11,28 @@ namespace triune::hypervisor::soft::bt {
 
 /// Why translated code came back to C++.
 enum class LeaveReason : u32 {
-    link,      ///< a direct exit that is not linked yet: EngineData::exit_id
-    lookup,    ///< an indirect branch to state.rip missed the jump cache
-    signalled, ///< Signals::pending is not zero
-    declined,  ///< the instruction at state.rip is for the reference engine
-    vector,    ///< the block at state.rip needs the guest's vector state in the host's registers
-    page_fault, ///< EngineData::fault_address and fault_code, at state.rip
-    system,    ///< the instruction at state.rip is EngineData::system_op, EngineData::next_rip follows it
+    link,        ///< a direct exit that is not linked yet: EngineData::exit_id
+    lookup,      ///< an indirect branch to state.rip missed the jump cache
+    signalled,   ///< Signals::pending is not zero
+    declined,    ///< the instruction at state.rip is for the reference engine
+    vector,      ///< the block at state.rip needs the guest's vector state in the host's registers
+    page_fault,  ///< EngineData::fault_address and fault_code, at state.rip
+    system,      ///< the instruction at state.rip is EngineData::system_op, EngineData::next_rip follows it
 };
 
 /// System instructions that the translator hands to soft/system itself.
-enum class SystemOp : u32 { syscall, sysret32, sysret64, iret, write_cr3, read_cr2, rdmsr, wrmsr, cpuid, invlpg };
+enum class SystemOp : u32 {
+    syscall,
+    sysret32,
+    sysret64,
+    iret,
+    write_cr3,
+    read_cr2,
+    rdmsr,
+    wrmsr,
+    cpuid,
+    invlpg
+};
 
 /// The translator's own data that translated code reaches by absolute 32-bit addresses.
 struct EngineData {
@@ -35,9 +46,9 @@ struct EngineData {
     u64 next_rip;
     u64 fault_address;
     u32 fault_code;
-    u32 mode;       ///< TlbMode whose shadow stack is in use
+    u32 mode;  ///< TlbMode whose shadow stack is in use
     SystemOp system_op;
-    u64 rip;        ///< guest RIP of whatever leaves translated code
+    u64 rip;  ///< guest RIP of whatever leaves translated code
     u64 spill;
     /// The guest's status flags when they are not in the host's: AL = OF, AH as LAHF gives it.
     u16 flags;

@@ -37,9 +37,9 @@ void handle_fault(int signal, siginfo_t* info, void* context) {
     auto& regs = uc->uc_mcontext.gregs;
     if (current_client) {
         u64 rsp = static_cast<u64>(regs[REG_RSP]);
-        const u64 go_on = current_client->host_fault(static_cast<u64>(regs[REG_RIP]), rsp,
-                                                     static_cast<u64>(regs[REG_EFL]),
-                                                     reinterpret_cast<u64>(info->si_addr));
+        const u64 go_on =
+            current_client->host_fault(static_cast<u64>(regs[REG_RIP]), rsp, static_cast<u64>(regs[REG_EFL]),
+                                       reinterpret_cast<u64>(info->si_addr));
         if (go_on) {
             regs[REG_RIP] = static_cast<greg_t>(go_on);
             regs[REG_RSP] = static_cast<greg_t>(rsp);
@@ -53,14 +53,14 @@ void handle_fault(int signal, siginfo_t* info, void* context) {
         previous.sa_handler(signal);
     } else {
         // A bug of ours: die of it, with a core file, when the instruction runs again.
-        struct sigaction dfl {};
+        struct sigaction dfl{};
         dfl.sa_handler = SIG_DFL;
         sigaction(signal, &dfl, nullptr);
     }
 }
 
 void install_handlers() {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_sigaction = handle_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     sigemptyset(&action.sa_mask);
@@ -79,7 +79,8 @@ public:
         sigaltstack(&stack, &old_);
         sigset_t blocked;
         sigfillset(&blocked);
-        for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGPROF}) sigdelset(&blocked, signal);
+        for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGPROF})
+            sigdelset(&blocked, signal);
         pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
     }
     ~SignalStack() { sigaltstack(&old_, nullptr); }

@@ -7,8 +7,12 @@ namespace {
 
 constexpr std::array<u8, 7> caller_saved = {0, 1, 2, 6, 7, 8, 9};
 
-Xbyak::Reg64 t0() { return Xbyak::Reg64(scratch0); }
-Xbyak::Reg64 t1() { return Xbyak::Reg64(scratch1); }
+Xbyak::Reg64 t0() {
+    return Xbyak::Reg64(scratch0);
+}
+Xbyak::Reg64 t1() {
+    return Xbyak::Reg64(scratch1);
+}
 
 void emit_enter(Emitter& e, Surroundings& s) {
     using namespace Xbyak::util;
@@ -33,8 +37,9 @@ void emit_leave_common(Emitter& e, Surroundings& s) {
     e.ret();
 }
 
-/// Calls a helper. In: scratch0 and scratch1 are its arguments, the return address lies on the shadow stack. Out:
-/// scratch0 = what the helper returned; on 0 leaves with the reason that the helper has set. Keeps every guest register and the vector state; not the flags.
+/// Calls a helper. In: scratch0 and scratch1 are its arguments, the return address lies on the shadow stack.
+/// Out: scratch0 = what the helper returned; on 0 leaves with the reason that the helper has set. Keeps every
+/// guest register and the vector state; not the flags.
 void emit_helper(Emitter& e, Surroundings& s, void* translator, TlbMissHelper helper, CodeOffset common) {
     using namespace Xbyak::util;
     for (const u8 g : caller_saved) e.mov(e.qword_at(s.vcpu.state.gpr[g]), Xbyak::Reg64(g));

@@ -39,7 +39,7 @@ struct TlbMissInfo {
 
 /// Fixed code at the start of the cache.
 struct Stubs {
-    CodeOffset enter = 0;  ///< void(host address): C ABI; loads guest registers and jumps
+    CodeOffset enter = 0;               ///< void(host address): C ABI; loads guest registers and jumps
     std::array<CodeOffset, 7> leave{};  ///< by LeaveReason; guest RIP is in EngineData::rip
     CodeOffset tlb_miss = 0;
     CodeOffset string = 0;  ///< scratch1 = StringInfo; EngineData::rip is the instruction

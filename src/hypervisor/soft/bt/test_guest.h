@@ -49,9 +49,13 @@ public:
     memory::GuestMemory& memory() { return *memory_; }
     Translator& translator() { return *translator_; }
     template <class T>
-    T& at(Gpa gpa) { return *reinterpret_cast<T*>(memory_->host(gpa, sizeof(T))); }
+    T& at(Gpa gpa) {
+        return *reinterpret_cast<T*>(memory_->host(gpa, sizeof(T)));
+    }
 
-    void load(Gpa gpa, const Xbyak::CodeGenerator& g) { ASSERT_TRUE(memory_->write(gpa, g.getCode(), g.getSize())); }
+    void load(Gpa gpa, const Xbyak::CodeGenerator& g) {
+        ASSERT_TRUE(memory_->write(gpa, g.getCode(), g.getSize()));
+    }
 
     /// Runs from `rip` until the translator declines; true if that is at a HLT.
     bool run(u64 rip = code) {

@@ -36,7 +36,8 @@ u64 handle_tlb_miss(mmu::Mmu& mmu, EngineData& data, u64 gva, u32 info) {
         data.reason = LeaveReason::declined;
         return 0;
     }
-    return reinterpret_cast<u64>(host_address(mmu, data, gva, TlbMissInfo::write(info), TlbMissInfo::mode(info)));
+    return reinterpret_cast<u64>(
+        host_address(mmu, data, gva, TlbMissInfo::write(info), TlbMissInfo::mode(info)));
 }
 
 // SAFETY (inline assembly): both ranges lie within one page of guest RAM each, as host_address gave them.
@@ -64,14 +65,30 @@ u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
         u64 n = count;
         const u64 rax = s.gpr[x86::rax];
         switch (size | (movs ? 0x100 : 0)) {
-            case 0x101: asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
-            case 0x102: asm volatile("rep movsw" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
-            case 0x104: asm volatile("rep movsl" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
-            case 0x108: asm volatile("rep movsq" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
-            case 1: asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
-            case 2: asm volatile("rep stosw" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
-            case 4: asm volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
-            default: asm volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
+            case 0x101:
+                asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
+                break;
+            case 0x102:
+                asm volatile("rep movsw" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
+                break;
+            case 0x104:
+                asm volatile("rep movsl" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
+                break;
+            case 0x108:
+                asm volatile("rep movsq" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
+                break;
+            case 1:
+                asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(rax) : "memory");
+                break;
+            case 2:
+                asm volatile("rep stosw" : "+D"(to), "+c"(n) : "a"(rax) : "memory");
+                break;
+            case 4:
+                asm volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(rax) : "memory");
+                break;
+            default:
+                asm volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(rax) : "memory");
+                break;
         }
         rdi += count * size;
         if (movs) rsi += count * size;

@@ -17,10 +17,15 @@ using x86::VcpuState;
 
 struct Translator::Impl final : FaultClient {
     Impl(system::System& sys, mmu::VcpuArena& vcpu_arena, const Options& o)
-        : system(sys), mmu(sys.mmu()), vcpu(sys.vcpu()), arena(vcpu_arena), options(o),
+        : system(sys),
+          mmu(sys.mmu()),
+          vcpu(sys.vcpu()),
+          arena(vcpu_arena),
+          options(o),
           data(*reinterpret_cast<EngineData*>(vcpu_arena.engine_data())),
           emitter(vcpu_arena.writable(vcpu_arena.code()), vcpu_arena.code_bytes()),
-          surroundings{vcpu, vcpu_arena.tlb(), data, {}, __builtin_cpu_supports("bmi2") != 0}, cache(surroundings, emitter, mmu, vcpu_arena) {
+          surroundings{vcpu, vcpu_arena.tlb(), data, {}, __builtin_cpu_supports("bmi2") != 0},
+          cache(surroundings, emitter, mmu, vcpu_arena) {
         static_assert(sizeof(EngineData) <= mmu::VcpuArena::engine_data_bytes);
         for (auto& shadow : data.shadow) mprotect(shadow.guard.data(), shadow.guard.size(), PROT_NONE);
         surroundings.stubs = emit_stubs(
@@ -170,8 +175,7 @@ void Translator::Impl::compile(Block& block, bool declined_after) {
     if (insns.empty()) {
         block.declines_first = true;
     } else {
-        BlockCompiler(emitter, surroundings, block, insns, cache.exits(),
-                      options.merge_stack_accesses)
+        BlockCompiler(emitter, surroundings, block, insns, cache.exits(), options.merge_stack_accesses)
             .compile(declined_after);
         vcpu.counters.add(Counter::blocks_translated);
         vcpu.counters.add(Counter::guest_instructions_translated, block.guest_instructions);
@@ -322,12 +326,27 @@ bool Translator::Impl::run_system(bool& shutdown) {
     system::Guest<void> done;
     bool transfers = false;
     switch (data.system_op) {
-        case SystemOp::syscall: done = system.syscall(data.next_rip); transfers = true; break;
-        case SystemOp::sysret32: done = system.sysret(32); transfers = true; break;
-        case SystemOp::sysret64: done = system.sysret(64); transfers = true; break;
-        case SystemOp::iret: done = system.iret(64); transfers = true; break;
-        case SystemOp::write_cr3: done = system.write_cr(3, data.fault_address); break;
-        case SystemOp::read_cr2: break;  // inline
+        case SystemOp::syscall:
+            done = system.syscall(data.next_rip);
+            transfers = true;
+            break;
+        case SystemOp::sysret32:
+            done = system.sysret(32);
+            transfers = true;
+            break;
+        case SystemOp::sysret64:
+            done = system.sysret(64);
+            transfers = true;
+            break;
+        case SystemOp::iret:
+            done = system.iret(64);
+            transfers = true;
+            break;
+        case SystemOp::write_cr3:
+            done = system.write_cr(3, data.fault_address);
+            break;
+        case SystemOp::read_cr2:
+            break;  // inline
         case SystemOp::rdmsr: {
             const auto value = system.rdmsr(static_cast<u32>(s.gpr[x86::rcx]));
             if (!value) return deliver(value.error(), shutdown);
@@ -339,8 +358,12 @@ bool Translator::Impl::run_system(bool& shutdown) {
             done = system.wrmsr(static_cast<u32>(s.gpr[x86::rcx]),
                                 s.gpr[x86::rdx] << 32 | static_cast<u32>(s.gpr[x86::rax]));
             break;
-        case SystemOp::cpuid: done = system.cpuid(); break;
-        case SystemOp::invlpg: done = system.invlpg(data.fault_address); break;
+        case SystemOp::cpuid:
+            done = system.cpuid();
+            break;
+        case SystemOp::invlpg:
+            done = system.invlpg(data.fault_address);
+            break;
     }
     if (!done) return deliver(done.error(), shutdown);
     if (!transfers) s.rip = data.next_rip;
@@ -372,7 +395,11 @@ u64 Translator::Impl::host_fault(u64 pc, u64& rsp, u64 eflags, u64 address) {
 Translator::Translator(system::System& system, mmu::VcpuArena& arena, const Options& options)
     : impl_(std::make_unique<Impl>(system, arena, options)) {}
 Translator::~Translator() = default;
-EngineExit Translator::run() { return impl_->run(); }
-void Translator::invalidate(Gpa gpa, u64 size) { impl_->cache.invalidate(gpa, size); }
+EngineExit Translator::run() {
+    return impl_->run();
+}
+void Translator::invalidate(Gpa gpa, u64 size) {
+    impl_->cache.invalidate(gpa, size);
+}
 
 }  // namespace triune::hypervisor::soft::bt

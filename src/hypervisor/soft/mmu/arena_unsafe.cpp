@@ -26,14 +26,16 @@ Result<std::unique_ptr<VcpuArena>> VcpuArena::create(u64 code_bytes) {
     void* run = mmap(nullptr, total, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_ANONYMOUS | MAP_32BIT | MAP_NORESERVE, -1, 0);
     if (run == MAP_FAILED)
-        return fail_errno("no room below 2 GiB of host address space for a vCPU's code cache (make it smaller)");
+        return fail_errno(
+            "no room below 2 GiB of host address space for a vCPU's code cache (make it smaller)");
     arena->run_base_ = static_cast<u8*>(run);
     arena->total_ = total;
     void* write = mremap(run, 0, total, MREMAP_MAYMOVE);
     if (write == MAP_FAILED) return fail_errno("mapping a vCPU's code cache for writing");
     arena->write_base_ = static_cast<u8*>(write);
     if (code_bytes && mprotect(arena->run_base_ + code_at, code_bytes, PROT_READ | PROT_EXEC) != 0)
-        return fail_errno("making a vCPU's code cache executable (is this process denied executable memory?)");
+        return fail_errno(
+            "making a vCPU's code cache executable (is this process denied executable memory?)");
 
     arena->write_delta_ = arena->write_base_ - arena->run_base_;
     arena->context_ = new (arena->run_base_ + context_at) cpu::VcpuContext;

@@ -5,12 +5,13 @@
 #include <algorithm>
 #include <cstring>
 
-
 namespace triune::hypervisor::soft::mmu {
 
 using observe::Counter;
 
-Mmu::Mmu(cpu::VcpuContext& vcpu, Tlb& tlb) : vcpu_(vcpu), tlb_(tlb) { tlb_.clear(); }
+Mmu::Mmu(cpu::VcpuContext& vcpu, Tlb& tlb) : vcpu_(vcpu), tlb_(tlb) {
+    tlb_.clear();
+}
 
 TlbMode Mmu::mode_for(Privilege privilege) const {
     if (privilege == Privilege::user) return TlbMode::user;
@@ -44,14 +45,30 @@ std::expected<u64, PageFault> Mmu::read(Gva gva, unsigned size, Privilege privil
         const void* host = reinterpret_cast<const void*>(e.host + offset);
         // One host load each, so that aligned guest accesses stay single-copy atomic.
         switch (size) {
-            case 1: { u8 v; std::memcpy(&v, host, 1); return v; }
-            case 2: { u16 v; std::memcpy(&v, host, 2); return v; }
-            case 4: { u32 v; std::memcpy(&v, host, 4); return v; }
-            case 8: std::memcpy(&value, host, 8); return value;
-            default: break;
+            case 1: {
+                u8 v;
+                std::memcpy(&v, host, 1);
+                return v;
+            }
+            case 2: {
+                u16 v;
+                std::memcpy(&v, host, 2);
+                return v;
+            }
+            case 4: {
+                u32 v;
+                std::memcpy(&v, host, 4);
+                return v;
+            }
+            case 8:
+                std::memcpy(&value, host, 8);
+                return value;
+            default:
+                break;
         }
     }
-    if (auto r = read_slow(gva, reinterpret_cast<u8*>(&value), size, mode); !r) return std::unexpected(r.error());
+    if (auto r = read_slow(gva, reinterpret_cast<u8*>(&value), size, mode); !r)
+        return std::unexpected(r.error());
     return value;
 }
 
@@ -62,11 +79,26 @@ std::expected<void, PageFault> Mmu::write(Gva gva, u64 value, unsigned size, Pri
     if (offset <= page_size - size) {
         void* host = reinterpret_cast<void*>(e.host + offset);
         switch (size) {
-            case 1: { const u8 v = static_cast<u8>(value); std::memcpy(host, &v, 1); return {}; }
-            case 2: { const u16 v = static_cast<u16>(value); std::memcpy(host, &v, 2); return {}; }
-            case 4: { const u32 v = static_cast<u32>(value); std::memcpy(host, &v, 4); return {}; }
-            case 8: std::memcpy(host, &value, 8); return {};
-            default: break;
+            case 1: {
+                const u8 v = static_cast<u8>(value);
+                std::memcpy(host, &v, 1);
+                return {};
+            }
+            case 2: {
+                const u16 v = static_cast<u16>(value);
+                std::memcpy(host, &v, 2);
+                return {};
+            }
+            case 4: {
+                const u32 v = static_cast<u32>(value);
+                std::memcpy(host, &v, 4);
+                return {};
+            }
+            case 8:
+                std::memcpy(host, &value, 8);
+                return {};
+            default:
+                break;
         }
     }
     return write_slow(gva, reinterpret_cast<const u8*>(&value), size, mode);
@@ -77,7 +109,8 @@ std::expected<void, PageFault> Mmu::read_bytes(Gva gva, void* to, unsigned size,
     return read_slow(gva, static_cast<u8*>(to), size, mode_for(privilege));
 }
 
-std::expected<void, PageFault> Mmu::write_bytes(Gva gva, const void* from, unsigned size, Privilege privilege) {
+std::expected<void, PageFault> Mmu::write_bytes(Gva gva, const void* from, unsigned size,
+                                                Privilege privilege) {
     if (size == 0) return {};
     return write_slow(gva, static_cast<const u8*>(from), size, mode_for(privilege));
 }
@@ -137,11 +170,29 @@ void Mmu::store(const Translation& t, const u8* from, unsigned size) {
         return;
     }
     switch (size) {
-        case 1: *t.host = *from; break;
-        case 2: { u16 v; std::memcpy(&v, from, 2); std::memcpy(t.host, &v, 2); break; }
-        case 4: { u32 v; std::memcpy(&v, from, 4); std::memcpy(t.host, &v, 4); break; }
-        case 8: { u64 v; std::memcpy(&v, from, 8); std::memcpy(t.host, &v, 8); break; }
-        default: std::memcpy(t.host, from, size);
+        case 1:
+            *t.host = *from;
+            break;
+        case 2: {
+            u16 v;
+            std::memcpy(&v, from, 2);
+            std::memcpy(t.host, &v, 2);
+            break;
+        }
+        case 4: {
+            u32 v;
+            std::memcpy(&v, from, 4);
+            std::memcpy(t.host, &v, 4);
+            break;
+        }
+        case 8: {
+            u64 v;
+            std::memcpy(&v, from, 8);
+            std::memcpy(t.host, &v, 8);
+            break;
+        }
+        default:
+            std::memcpy(t.host, from, size);
     }
     vcpu_.memory->notify_code_written(t.gpa, size);
 }
@@ -186,7 +237,8 @@ std::expected<u8*, PageFault> Mmu::rmw_pointer(Gva gva, unsigned size, Privilege
     const auto t = fill(gva, Access::write, mode);
     if (!t) return std::unexpected(t.error());
     if (first < size) {
-        if (auto second = fill(gva + first, Access::write, mode); !second) return std::unexpected(second.error());
+        if (auto second = fill(gva + first, Access::write, mode); !second)
+            return std::unexpected(second.error());
         return nullptr;
     }
     const memory::Slot* slot = t->host ? vcpu_.memory->slot_of(t->gpa) : nullptr;
@@ -208,8 +260,8 @@ std::expected<Mmu::CodePage, PageFault> Mmu::code_page(Gva gva) {
     if (f.generation == generation_ && f.page == page && f.mode == mode) return f;
     const auto t = fill(gva, Access::execute, mode);
     if (!t) return std::unexpected(t.error());
-    f = {page, generation_, t->gpa & ~page_mask, t->host ? t->host - (gva & page_mask) : nullptr, mode,
-         t->global};
+    f = {page, generation_, t->gpa & ~page_mask, t->host ? t->host - (gva & page_mask) : nullptr,
+         mode, t->global};
     return f;
 }
 

@@ -31,9 +31,9 @@ inline constexpr u32 present = 1, write = 2, user = 4, reserved = 8, fetch = 16,
 
 struct Translation {
     Gpa gpa = 0;
-    u8* host = nullptr;    ///< null: no RAM there (MMIO)
+    u8* host = nullptr;     ///< null: no RAM there (MMIO)
     u64 page_bytes = 4096;  ///< size of the mapping it came from
-    bool global = false;     ///< the mapping survives CR3 loads
+    bool global = false;    ///< the mapping survives CR3 loads
     bool writable = false;  ///< a write would be allowed now (dirty bit set, no code on the page)
 };
 
@@ -71,7 +71,7 @@ public:
         unsigned available = 0;
         Gpa second_page_gpa = ~Gpa{0};  ///< where the bytes past the page's end come from
         std::array<u8, 15> bytes{};
-        PageFault next_fault;       ///< valid when available < 15: fault at the following byte
+        PageFault next_fault;  ///< valid when available < 15: fault at the following byte
     };
     std::expected<Fetch, PageFault> fetch(Gva gva);
 
@@ -80,10 +80,10 @@ public:
         return static_cast<u64>(static_cast<i64>(gva << (64 - bits)) >> (64 - bits)) == gva;
     }
 
-    void flush_all();                 ///< also global entries
+    void flush_all();  ///< also global entries
     void flush_non_global();
     void flush_page(Gva gva);
-    void drop_write_permissions();    ///< of all entries
+    void drop_write_permissions();  ///< of all entries
     void drop_write_permission(Gpa page);
 
     /// To be called before bytes of the RAM page at `gpa` are cached as decoded or translated code

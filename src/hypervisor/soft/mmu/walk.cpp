@@ -61,7 +61,11 @@ bool set_bits(Entry& e, unsigned bytes, u64 bits) {
 class Walker {
 public:
     Walker(cpu::VcpuContext& vcpu, Gva gva, Access access, TlbMode mode)
-        : state_(vcpu.state), memory_(*vcpu.memory), gva_(gva), access_(access), mode_(mode),
+        : state_(vcpu.state),
+          memory_(*vcpu.memory),
+          gva_(gva),
+          access_(access),
+          mode_(mode),
           phys_mask_(low_mask(vcpu.model ? vcpu.model->phys_bits : 40)) {
         nxe_ = state_.efer & x86::efer::nxe;
         if (state_.long_mode_active()) {
@@ -98,7 +102,8 @@ private:
             e = load_entry(memory_, table + index * format_.entry_bytes, format_.entry_bytes);
             if (!(e.value & pte::p)) return fault(0);
             const bool large = is_large(e.value, level);
-            if (reserved_bits(e.value, level, large, pdpte_pae)) return fault(pf_error::present | pf_error::reserved);
+            if (reserved_bits(e.value, level, large, pdpte_pae))
+                return fault(pf_error::present | pf_error::reserved);
             if (!pdpte_pae) {
                 rw &= (e.value & pte::rw) != 0;
                 us &= (e.value & pte::us) != 0;
