@@ -49,6 +49,7 @@ void register_segments(HandlerTable& t);
 void register_x87_control(HandlerTable& t);
 void register_save_restore(HandlerTable& t);
 void register_vector_memory(HandlerTable& t);
+void register_vector_moves(HandlerTable& t);
 
 /// The handler of a decoded instruction on this processor; it raises #UD when the processor does
 /// not offer the instruction. Never null.

@@ -98,9 +98,11 @@ triune_interp_run_fragment:
     mov 136(%rdi), %rax
     xor %edx, %edx
     xsave64 (%rcx)
+    test $1, %al
+    jz 2f
     fninit
     fldcw 20(%rsp)
-    test $4, %al
+2:  test $4, %al
     jz 1f
     vzeroupper
 1:  ldmxcsr 16(%rsp)
@@ -125,6 +127,14 @@ u64 host_components() {
     return low & 7;
 }
 
+/// XCR0 bits of the state that an instruction may touch: x87 and MMX registers are one component.
+u8 touched(const x86::Insn& i) {
+    if (i.opcode_map == 0 && i.opcode >= 0xd8 && i.opcode <= 0xdf) return 7;
+    for (u8 n = 0; n < i.operand_count; ++n)
+        if (i.op[n].kind == x86::OperandKind::mmx || i.op[n].kind == x86::OperandKind::x87) return 7;
+    return i.vex || i.opcode_map != 0 ? 6 : 7;
+}
+
 constexpr size_t slots = 2048, slot_bytes = 32;
 constexpr size_t code_bytes = slots * slot_bytes;
 constexpr size_t data_bytes = 4096;
@@ -143,6 +153,7 @@ struct HostExecutor::Impl {
     struct Slot {
         std::array<u8, 16> key{};  ///< the instruction's bytes; the last: length and code size
         bool rsp_replaced = false;
+        u8 components = 0;  ///< XCR0 bits of what it touches
     };
     std::array<Slot, slots> slot{};
 
@@ -190,7 +201,7 @@ struct HostExecutor::Impl {
         u8* const to = writable + n * slot_bytes;
         std::memcpy(to, r.bytes.data(), r.length);
         to[r.length] = 0xc3;
-        slot[n] = {key, r.rsp_replaced};
+        slot[n] = {key, r.rsp_replaced, touched(i)};
     }
 };
 
@@ -205,7 +216,7 @@ void HostExecutor::run(const x86::Insn& i, x86::VcpuState& state) {
     f.gpr = state.gpr;
     if (rsp_replaced) f.gpr[x86::rbp] = state.gpr[x86::rsp];
     f.flags = (state.rflags & x86::flag::arithmetic) | x86::flag::fixed | x86::flag::if_;
-    f.components = impl_->components;
+    f.components = impl_->components & impl_->slot[n].components;
     f.xsave = state.xsave.data();
     f.fragment = impl_->code + n * slot_bytes;
     triune_interp_run_fragment(&f);

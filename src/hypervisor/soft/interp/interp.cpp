@@ -103,6 +103,7 @@ const Entry* Interpreter::Impl::decode(Gva at, CodeSize size, u64 tag) {
 }
 
 Interpreter::Step Interpreter::Impl::deliver() {
+    e.keep_rf = false;
     return e.sys.deliver_fault(e.fault) == system::System::Delivered::shutdown ? Step::shutdown : Step::ok;
 }
 

@@ -210,18 +210,29 @@ const HandlerTable& special() {
     return t;
 }
 
+/// Those with a short cut when their operands are XMM or YMM registers.
+const HandlerTable& direct() {
+    static const HandlerTable t = [] {
+        HandlerTable made;
+        register_vector_moves(made);
+        return made;
+    }();
+    return t;
+}
+
 }  // namespace
 
 Handler vector_handler(const Insn& i, const cpu::VcpuContext& vcpu) {
     if (!offered(i, vcpu)) return undefined;
     if (const Handler h = special().find(i.mnemonic, 64)) return h;
-    if (i.vex) return run_avx;
     if (is_x87(i)) return run_x87;
     bool mmx = false, xmm = false;
     for (u8 n = 0; n < i.operand_count; ++n) {
         mmx |= i.op[n].kind == OperandKind::mmx;
         xmm |= i.op[n].kind == OperandKind::vector;
     }
+    if (const Handler h = mmx ? nullptr : direct().find(i.mnemonic, 64)) return h;
+    if (i.vex) return run_avx;
     // CVTPI2PS and CVTPI2PD and their reverses are SSE with MMX operands; the others that have MMX
     // operands only are MMX, whichever extension brought them.
     return mmx ? (xmm ? run_sse_mmx : run_mmx) : run_sse;
