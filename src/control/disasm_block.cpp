@@ -15,7 +15,8 @@ namespace {
 /// Where such code usually lies: Linux' kernel text, and a program that is not position-independent.
 constexpr std::uint64_t kernel_text = 0xffffffff81000000, program_text = 0x401000;
 
-constexpr const char* footer = R"(Prints each guest instruction, the host instructions it becomes, then the block's entries and cold
+constexpr const char* footer =
+    R"(Prints each guest instruction, the host instructions it becomes, then the block's entries and cold
 paths. Nothing runs; the text is the same on every host.
 
 Examples:
@@ -41,7 +42,8 @@ Parsed<std::vector<std::uint8_t>> parse_hex(std::string_view text) {
     for (const char c : text) {
         if (high < 0 && (c == ' ' || c == '\t' || c == '\n')) continue;
         const int d = digit(c);
-        if (d < 0) return std::unexpected(fmt::format("'{}' is not hexadecimal: write bytes such as 488b03", text));
+        if (d < 0)
+            return std::unexpected(fmt::format("'{}' is not hexadecimal: write bytes such as 488b03", text));
         if (high < 0) {
             high = d;
         } else {
@@ -49,7 +51,8 @@ Parsed<std::vector<std::uint8_t>> parse_hex(std::string_view text) {
             high = -1;
         }
     }
-    if (high >= 0) return std::unexpected(fmt::format("'{}' ends with half a byte: two digits make one", text));
+    if (high >= 0)
+        return std::unexpected(fmt::format("'{}' ends with half a byte: two digits make one", text));
     return bytes;
 }
 
@@ -59,13 +62,16 @@ Parsed<std::uint64_t> parse_address(std::string_view text) {
     std::uint64_t value = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
     if (error != std::errc{} || end != digits.data() + digits.size())
-        return std::unexpected(fmt::format("'{}' is not an address: write hexadecimal such as 0x401000", text));
+        return std::unexpected(
+            fmt::format("'{}' is not an address: write hexadecimal such as 0x401000", text));
     return value;
 }
 
 void DisasmBlockCommand::declare(CLI::App& command) {
     command.add_option("code", hex_, "Guest machine code in hexadecimal")->required()->type_name("HEX");
-    command.add_option("--rip", rip_, "Guest address of the code (default: 0xffffffff81000000, --user: 0x401000)")
+    command
+        .add_option("--rip", rip_,
+                    "Guest address of the code (default: 0xffffffff81000000, --user: 0x401000)")
         ->type_name("ADDR");
     command.add_flag("--user", user_, "Translate as user code (privilege level 3), not as kernel code");
     command.footer(footer);
