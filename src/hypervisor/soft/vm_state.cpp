@@ -12,6 +12,9 @@ namespace {
 /// Queued ranges beyond this become one that covers them all.
 constexpr size_t max_ranges = 64;
 
+/// The kernel hands out 1 GiB below 2 GiB (MAP_32BIT, mmap(2)); what all vCPUs' code may take of it.
+constexpr u64 low_memory_for_code = u64{800} << 20;
+
 /// Marks without waking: who sleeps takes it before it enters its engine again.
 void mark(cpu::VcpuContext& c, cpu::Signal s) {
     c.signals.pending.fetch_or(static_cast<u32>(s), std::memory_order_seq_cst);
@@ -27,9 +30,10 @@ Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
     std::shared_ptr<VmState> vm(new VmState(config));
     const u64 tsc_start = __builtin_ia32_rdtsc();
     const u64 time_start = base::monotonic_ns();
+    const u64 code_bytes = std::min(config.code_cache_bytes, low_memory_for_code / config.cpus);
     std::vector<cpu::VcpuContext*> contexts;
     for (unsigned i = 0; i < config.cpus; ++i) {
-        auto arena = mmu::VcpuArena::create(config.engine == "bt" ? config.code_cache_bytes : 0);
+        auto arena = mmu::VcpuArena::create(config.engine == "bt" ? code_bytes : 0);
         if (!arena) return std::unexpected(arena.error());
         auto slot = std::make_unique<VcpuSlot>();
         slot->arena = std::move(*arena);
