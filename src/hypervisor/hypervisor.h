@@ -76,7 +76,6 @@ struct VmConfig {
     unsigned cpus = 1;
     x86::CpuModel cpu;
     u64 code_cache_bytes = u64{64} << 20;  ///< per vCPU, bound of the translated code; 800 MiB for all
-    std::string trace;                     ///< comma-separated trace events, empty for none
     bool perf_map = false;
     memory::GuestMemory* memory = nullptr;
     Io* io = nullptr;
