@@ -40,7 +40,8 @@ struct Registers : bus::RegisterBlock {
     u64 size;
 };
 struct Function : bus::PciFunction {
-    Function() : PciFunction({.vendor = 0x1af4, .device = 0x1041, .class_code = 0x020000, .uses_intx = true}) {
+    Function()
+        : PciFunction({.vendor = 0x1af4, .device = 0x1041, .class_code = 0x020000, .uses_intx = true}) {
         add_bar(0, bus::BarKind::io, 32, io);
         add_msix(1, 5);
         add_bar(2, bus::BarKind::memory32, 0x1000, mem);
@@ -91,8 +92,13 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
         const u64 op = take(1);
         const unsigned width = 1u << (op >> 6);
         switch (op & 7) {
-            case 0: (void)ports.read(bases[take(1) % std::size(bases)] + take(1) % 16, std::min(width, 4u)); break;
-            case 1: ports.write(bases[take(1) % std::size(bases)] + take(1) % 16, take(width), std::min(width, 4u)); break;
+            case 0:
+                (void)ports.read(bases[take(1) % std::size(bases)] + take(1) % 16, std::min(width, 4u));
+                break;
+            case 1:
+                ports.write(bases[take(1) % std::size(bases)] + take(1) % 16, take(width),
+                            std::min(width, 4u));
+                break;
             case 2: {  // configuration write: the interesting one
                 const u64 where = take(2);
                 ports.write(0xcf8, 0x80000000 | (where & 0x5ffc), 4);
@@ -114,8 +120,10 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
                 break;
             }
             case 7:
-                if (op & 8) a.set_intx(op & 16);
-                else a.signal_msix(static_cast<unsigned>(take(1)));
+                if (op & 8)
+                    a.set_intx(op & 16);
+                else
+                    a.signal_msix(static_cast<unsigned>(take(1)));
                 if (op & 32) pci.reset();
                 break;
         }

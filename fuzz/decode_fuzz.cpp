@@ -24,23 +24,13 @@ void require(bool ok, const char* what, const Insn& i) {
 
 void check_operand(const Insn& i, const Operand& o) {
     switch (o.kind) {
-        case OperandKind::gpr:
-            require(o.reg < 16 && (!o.high8 || o.reg < 4), "gpr number", i);
-            break;
-        case OperandKind::vector:
-            require(o.reg < 16, "vector number", i);
-            break;
-        case OperandKind::segment:
-            require(o.reg < 6, "segment number", i);
-            break;
+        case OperandKind::gpr: require(o.reg < 16 && (!o.high8 || o.reg < 4), "gpr number", i); break;
+        case OperandKind::vector: require(o.reg < 16, "vector number", i); break;
+        case OperandKind::segment: require(o.reg < 6, "segment number", i); break;
         case OperandKind::control:
-        case OperandKind::debug:
-            require(o.reg < 16, "control or debug number", i);
-            break;
+        case OperandKind::debug: require(o.reg < 16, "control or debug number", i); break;
         case OperandKind::mmx:
-        case OperandKind::x87:
-            require(o.reg < 8, "mmx or x87 number", i);
-            break;
+        case OperandKind::x87: require(o.reg < 8, "mmx or x87 number", i); break;
         case OperandKind::mem:
             require(o.base >= -1 && o.base <= base_rip, "base", i);
             require(o.index >= -1 && o.index < 16, "index", i);
@@ -49,8 +39,7 @@ void check_operand(const Insn& i, const Operand& o) {
             require(o.segment < 6, "segment", i);
             require(!o.agen || (!o.read && !o.written), "agen without access", i);
             break;
-        default:
-            break;
+        default: break;
     }
     require(!o.conditional_write || o.written, "conditional write is a write", i);
 }

@@ -89,9 +89,7 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
                 p[0] = static_cast<u8>(index), p[1] = static_cast<u8>(index >> 8);
                 break;
             }
-            case 3:
-                put(device::VirtioPci::notify_offset + (byte() & 7) * 4, 0, 2);
-                break;
+            case 3: put(device::VirtioPci::notify_offset + (byte() & 7) * 4, 0, 2); break;
             case 4: {
                 const u8 r = byte() & 63;
                 const unsigned n = 1U << (byte() & 3);

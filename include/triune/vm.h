@@ -53,7 +53,7 @@ struct VmDefinition {
     SerialConfig serial;
     bool no_reboot = false;
     std::uint64_t code_cache_bytes = std::uint64_t{64} << 20;  ///< per vCPU; at most 800 MiB for all of them
-    std::string trace;  ///< comma-separated events; written to stderr
+    std::string trace;                                         ///< comma-separated events; written to stderr
     bool perf_map = false;
 };
 

@@ -29,7 +29,8 @@ public:
             const ssize_t n = ::write(fd_.get(), bytes.data(), bytes.size());
             if (n < 0 && errno == EINTR) continue;
             if (n < 0) {
-                if (!complained_) std::fprintf(stderr, "triune: %s: %s\n", path_.c_str(), std::strerror(errno));
+                if (!complained_)
+                    std::fprintf(stderr, "triune: %s: %s\n", path_.c_str(), std::strerror(errno));
                 complained_ = true;
                 return;
             }

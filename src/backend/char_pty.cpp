@@ -16,7 +16,8 @@ namespace {
 class PtyChar final : public CharBackend {
 public:
     PtyChar(base::EventLoop& loop, base::Fd master, base::Fd slave)
-        : master_(std::move(master)), slave_(std::move(slave)),
+        : master_(std::move(master)),
+          slave_(std::move(slave)),
           stream_(Stream::create(loop, {.fd = master_.get(), .output_limit = 64 << 10})) {}
     ~PtyChar() override { stream_->close(); }
     void write(std::span<const u8> bytes) override { stream_->write(bytes); }

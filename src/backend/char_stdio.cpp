@@ -29,9 +29,9 @@ void restore_and_die(int signal) {
 
 void restore_on_fatal_signals() {
     for (const int signal : {SIGABRT, SIGQUIT, SIGHUP}) {
-        struct sigaction old {};
+        struct sigaction old{};
         if (::sigaction(signal, nullptr, &old) != 0 || old.sa_handler != SIG_DFL) continue;
-        struct sigaction action {};
+        struct sigaction action{};
         action.sa_handler = restore_and_die;
         action.sa_flags = static_cast<int>(SA_RESETHAND);
         ::sigaction(signal, &action, nullptr);

@@ -115,7 +115,7 @@ private:
 
 /// Removes a socket file that nobody listens on any more.
 Result<void> clear_path(const std::string& path, const sockaddr_un& address) {
-    struct stat st {};
+    struct stat st{};
     if (::lstat(path.c_str(), &st) != 0) return {};
     if (!S_ISSOCK(st.st_mode)) return fail(path + ": exists and is not a socket; choose another name");
     const base::Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -131,12 +131,14 @@ Result<std::unique_ptr<CharBackend>> make_unix_char(base::EventLoop& loop, const
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.empty() || path.size() >= sizeof address.sun_path)
-        return fail(fmt::format("{}: a socket's path has 1 to {} characters", path, sizeof address.sun_path - 1));
+        return fail(
+            fmt::format("{}: a socket's path has 1 to {} characters", path, sizeof address.sun_path - 1));
     std::ranges::copy(path, address.sun_path);
     if (auto r = clear_path(path, address); !r) return std::unexpected(r.error());
     base::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd) return fail_errno(path);
-    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return fail_errno(path);
+    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+        return fail_errno(path);
     if (::listen(fd.get(), 4) != 0) {
         auto error = fail_errno(path);
         ::unlink(path.c_str());

@@ -154,13 +154,13 @@ Result<std::unique_ptr<BlockBackend>> open_raw_disk(const std::string& path, boo
         }
         return fail_errno(path);
     }
-    struct stat st {};
+    struct stat st{};
     if (fstat(fd.get(), &st) < 0) return fail_errno(path);
     if (S_ISDIR(st.st_mode)) return fail(path + ": is a directory, not a disk image", EISDIR);
     if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
         return fail(path + ": is neither a file nor a block device", EINVAL);
 
-    struct flock lock {};
+    struct flock lock{};
     lock.l_type = readonly ? F_RDLCK : F_WRLCK;
     lock.l_whence = SEEK_SET;
     if (fcntl(fd.get(), F_OFD_SETLK, &lock) < 0) {

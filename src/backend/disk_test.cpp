@@ -84,8 +84,7 @@ TEST_F(DiskTest, DiscardGivesSpaceBack) {
     const iovec v{b.data(), b.size()};
     ASSERT_EQ((*d)->write(0, {&v, 1}), 0);
     ASSERT_EQ((*d)->flush(), 0);
-    struct stat before {
-    }, after{};
+    struct stat before{}, after{};
     ASSERT_EQ(stat(path.c_str(), &before), 0);
     ASSERT_EQ((*d)->write_zeroes(0, 1 << 19, true), 0);
     ASSERT_EQ((*d)->flush(), 0);

@@ -31,8 +31,13 @@ public:
             escaped_ = false;
             switch (c) {
                 case ctrl_a: out.push_back(ctrl_a); break;
-                case 'x': if (commands_.quit) commands_.quit(); break;
-                case 'h': case '?': if (commands_.help) commands_.help(); break;
+                case 'x':
+                    if (commands_.quit) commands_.quit();
+                    break;
+                case 'h':
+                case '?':
+                    if (commands_.help) commands_.help();
+                    break;
                 default: break;  // an unknown command is dropped whole
             }
         }

@@ -23,18 +23,10 @@ using Frame = std::vector<u8>;
 constexpr MacAddress guest_mac = {0x52, 0x54, 0, 0x12, 0x34, 0x56};
 constexpr u32 guest_ip = 0x0a00020f, gateway_ip = 0x0a000202;
 
-u16 get16(const Frame& f, size_t at) {
-    return static_cast<u16>(f[at] << 8 | f[at + 1]);
-}
-u32 get32(const Frame& f, size_t at) {
-    return u32{get16(f, at)} << 16 | get16(f, at + 2);
-}
-void put16(Frame& f, size_t at, u32 v) {
-    f[at] = static_cast<u8>(v >> 8), f[at + 1] = static_cast<u8>(v);
-}
-void put32(Frame& f, size_t at, u32 v) {
-    put16(f, at, v >> 16), put16(f, at + 2, v);
-}
+u16 get16(const Frame& f, size_t at) { return static_cast<u16>(f[at] << 8 | f[at + 1]); }
+u32 get32(const Frame& f, size_t at) { return u32{get16(f, at)} << 16 | get16(f, at + 2); }
+void put16(Frame& f, size_t at, u32 v) { f[at] = static_cast<u8>(v >> 8), f[at + 1] = static_cast<u8>(v); }
+void put32(Frame& f, size_t at, u32 v) { put16(f, at, v >> 16), put16(f, at + 2, v); }
 
 u32 sum(const Frame& f, size_t from, size_t to) {
     u32 s = 0;
@@ -376,17 +368,12 @@ TEST_F(SlirpNetTest, HostileFramesAreSurvived) {
     for (int i = 0; i < 3000; i++) {
         Frame f;
         switch (i % 4) {
-            case 0:
-                f = udp(guest_ip, gateway_ip, 1, sink.port, Frame(random() % 100));
-                break;
+            case 0: f = udp(guest_ip, gateway_ip, 1, sink.port, Frame(random() % 100)); break;
             case 1:
                 f = tcp(static_cast<u16>(random() % 8), 1, random(), random(), static_cast<u8>(random()));
                 break;
-            case 2:
-                f = arp(static_cast<u16>(random() % 3), gateway_ip);
-                break;
-            default:
-                f.resize(random() % 2000);
+            case 2: f = arp(static_cast<u16>(random() % 3), gateway_ip); break;
+            default: f.resize(random() % 2000);
         }
         for (unsigned k = random() % 4; k > 0 && !f.empty(); k--)
             f[random() % f.size()] = static_cast<u8>(random());

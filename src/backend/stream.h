@@ -28,7 +28,7 @@ public:
     using Filter = std::function<std::vector<u8>(std::span<const u8>)>;
 
     struct Options {
-        int fd = -1;             ///< stays the caller's, until close() has returned
+        int fd = -1;  ///< stays the caller's, until close() has returned
         bool reads = true;
         Filter filter;
         CharBackend::Input receiver;  ///< the first one, if it is known already

@@ -64,7 +64,7 @@ struct EventLoop::Impl {
     u64 next_id = first_watch;
     std::vector<std::function<void()>> posted;
     std::priority_queue<HeapEntry, std::vector<HeapEntry>, std::greater<>> heap;
-    u64 host_armed = never;  ///< what the timerfd is set to
+    u64 host_armed = never;         ///< what the timerfd is set to
     const void* current = nullptr;  ///< Watch or TimerState whose handler is running
     std::thread::id thread;
     bool stopping = false;
@@ -198,8 +198,7 @@ void EventLoop::watch(int fd, u32 epoll_events, FdHandler handler) {
     const bool known = old != impl_->id_of_fd.end();
     int rc = ::epoll_ctl(impl_->epoll.get(), known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &e);
     // Closed and reopened without unwatch(): the kernel has forgotten it, we have not.
-    if (rc != 0 && known && errno == ENOENT)
-        rc = ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_ADD, fd, &e);
+    if (rc != 0 && known && errno == ENOENT) rc = ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_ADD, fd, &e);
     if (rc != 0) {
         // Not pollable (a regular file) or closed: the owner learns it the way it learns of errors.
         impl_->posted.push_back([w] { w->handler(EPOLLERR); });
@@ -264,10 +263,12 @@ void EventLoop::run() {
     while (!impl_->stopping) {
         const int timeout = impl_->posted.empty() ? -1 : 0;
         lock.unlock();
-        const int n = ::epoll_wait(impl_->epoll.get(), events.data(), static_cast<int>(events.size()), timeout);
+        const int n =
+            ::epoll_wait(impl_->epoll.get(), events.data(), static_cast<int>(events.size()), timeout);
         lock.lock();
         for (int k = 0; k < n && !impl_->stopping; ++k)
-            impl_->dispatch(lock, events[static_cast<size_t>(k)].data.u64, events[static_cast<size_t>(k)].events);
+            impl_->dispatch(lock, events[static_cast<size_t>(k)].data.u64,
+                            events[static_cast<size_t>(k)].events);
         impl_->run_timers(lock);
         impl_->run_posted(lock);
     }

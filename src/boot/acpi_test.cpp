@@ -36,7 +36,9 @@ struct Tables {
         return part(all, gpa - acpi_gpa, length.value()).value();
     }
     template <class T>
-    static T get(std::span<const u8> bytes, u64 at) { return load<T>(bytes, at).value(); }
+    static T get(std::span<const u8> bytes, u64 at) {
+        return load<T>(bytes, at).value();
+    }
     std::vector<u8> all;
     std::span<const u8> rsdp, xsdt;
     std::map<std::string, std::span<const u8>> by_name;
@@ -63,19 +65,19 @@ TEST(Acpi, ChecksumsAndPointers) {
 TEST(Acpi, FadtFieldsLieWhereTheSpecificationSays) {
     Tables t({.cpus = 1});
     const auto fadt = t.by_name.at("FACP");
-    EXPECT_EQ(Tables::get<u16>(fadt, 46), 9u);         // SCI_INT
-    EXPECT_EQ(Tables::get<u32>(fadt, 56), 0x600u);     // PM1a_EVT_BLK
-    EXPECT_EQ(Tables::get<u32>(fadt, 64), 0x604u);     // PM1a_CNT_BLK
-    EXPECT_EQ(Tables::get<u32>(fadt, 76), 0x608u);     // PM_TMR_BLK
-    EXPECT_EQ(fadt[88], 4);                            // PM1_EVT_LEN
-    EXPECT_EQ(fadt[89], 2);                            // PM1_CNT_LEN
-    EXPECT_EQ(fadt[91], 4);                            // PM_TMR_LEN
-    EXPECT_EQ(fadt[108], 0x32);                        // CENTURY
-    EXPECT_EQ(Tables::get<u16>(fadt, 109), 5u);        // IAPC_BOOT_ARCH
-    EXPECT_EQ(Tables::get<u32>(fadt, 112), 0x565u);    // flags
-    EXPECT_EQ(fadt[116], 1);                           // reset register: I/O space
+    EXPECT_EQ(Tables::get<u16>(fadt, 46), 9u);       // SCI_INT
+    EXPECT_EQ(Tables::get<u32>(fadt, 56), 0x600u);   // PM1a_EVT_BLK
+    EXPECT_EQ(Tables::get<u32>(fadt, 64), 0x604u);   // PM1a_CNT_BLK
+    EXPECT_EQ(Tables::get<u32>(fadt, 76), 0x608u);   // PM_TMR_BLK
+    EXPECT_EQ(fadt[88], 4);                          // PM1_EVT_LEN
+    EXPECT_EQ(fadt[89], 2);                          // PM1_CNT_LEN
+    EXPECT_EQ(fadt[91], 4);                          // PM_TMR_LEN
+    EXPECT_EQ(fadt[108], 0x32);                      // CENTURY
+    EXPECT_EQ(Tables::get<u16>(fadt, 109), 5u);      // IAPC_BOOT_ARCH
+    EXPECT_EQ(Tables::get<u32>(fadt, 112), 0x565u);  // flags
+    EXPECT_EQ(fadt[116], 1);                         // reset register: I/O space
     EXPECT_EQ(Tables::get<u64>(fadt, 120), 0xcf9u);
-    EXPECT_EQ(fadt[128], 6);                           // RESET_VALUE
+    EXPECT_EQ(fadt[128], 6);                             // RESET_VALUE
     EXPECT_EQ(Tables::get<u64>(fadt, 148 + 4), 0x600u);  // X_PM1a_EVT_BLK
     EXPECT_EQ(Tables::get<u64>(fadt, 172 + 4), 0x604u);  // X_PM1a_CNT_BLK
     EXPECT_EQ(Tables::get<u64>(fadt, 208 + 4), 0x608u);  // X_PM_TMR_BLK

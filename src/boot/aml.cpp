@@ -9,9 +9,8 @@ namespace triune::boot::aml {
 namespace {
 
 constexpr u8 zero_op = 0x00, one_op = 0x01, name_op = 0x08, byte_prefix = 0x0a, word_prefix = 0x0b,
-             dword_prefix = 0x0c, qword_prefix = 0x0e, scope_op = 0x10, buffer_op = 0x11,
-             package_op = 0x12, dual_name_prefix = 0x2e, multi_name_prefix = 0x2f, ext_op_prefix = 0x5b,
-             device_op = 0x82;
+             dword_prefix = 0x0c, qword_prefix = 0x0e, scope_op = 0x10, buffer_op = 0x11, package_op = 0x12,
+             dual_name_prefix = 0x2e, multi_name_prefix = 0x2f, ext_op_prefix = 0x5b, device_op = 0x82;
 
 void append(Bytes& to, const Bytes& more) { to.insert(to.end(), more.begin(), more.end()); }
 
@@ -76,7 +75,9 @@ Bytes integer(u64 value) {
 Bytes eisa_id(std::string_view id) {
     assert(id.size() == 7);
     const auto letter = [&](unsigned i) { return static_cast<u32>(id[i] - 'A' + 1) & 31; };
-    const auto digit = [&](unsigned i) { return static_cast<u32>(id[i] <= '9' ? id[i] - '0' : id[i] - 'A' + 10); };
+    const auto digit = [&](unsigned i) {
+        return static_cast<u32>(id[i] <= '9' ? id[i] - '0' : id[i] - 'A' + 10);
+    };
     // Big-endian: three letters of five bits, four hexadecimal digits.
     const u32 v = letter(0) << 26 | letter(1) << 21 | letter(2) << 16 | digit(3) << 12 | digit(4) << 8 |
                   digit(5) << 4 | digit(6);
@@ -92,7 +93,9 @@ Bytes package(std::span<const Bytes> elements) {
     return term({package_op}, body);
 }
 
-Bytes package(std::initializer_list<Bytes> elements) { return package(std::span(elements.begin(), elements.size())); }
+Bytes package(std::initializer_list<Bytes> elements) {
+    return package(std::span(elements.begin(), elements.size()));
+}
 
 Bytes buffer(const Bytes& content) {
     Bytes body = integer(content.size());
@@ -102,7 +105,9 @@ Bytes buffer(const Bytes& content) {
 
 Bytes name(std::string_view n, const Bytes& object) { return join({{name_op}, path(n), object}); }
 Bytes scope(std::string_view n, const Bytes& body) { return term({scope_op}, join({path(n), body})); }
-Bytes device(std::string_view n, const Bytes& body) { return term({ext_op_prefix, device_op}, join({path(n), body})); }
+Bytes device(std::string_view n, const Bytes& body) {
+    return term({ext_op_prefix, device_op}, join({path(n), body}));
+}
 
 Bytes resources(std::initializer_list<Bytes> descriptors) {
     Bytes all = join(descriptors);
@@ -140,7 +145,7 @@ Bytes window(u8 tag, unsigned width, u8 kind, u8 type_flags, u64 first, u64 last
 }  // namespace
 
 Bytes bus_numbers(u16 first, u16 last) { return window(0x88, 2, 2, 0, first, last); }
-Bytes io_window(u16 first, u16 last) { return window(0x88, 2, 1, 3, first, last); }        // whole range
+Bytes io_window(u16 first, u16 last) { return window(0x88, 2, 1, 3, first, last); }      // whole range
 Bytes memory_window(u32 first, u32 last) { return window(0x87, 4, 0, 1, first, last); }  // read-write
 
 }  // namespace triune::boot::aml

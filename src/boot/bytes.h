@@ -22,7 +22,8 @@ template <class T>
 }
 
 /// The part [offset, offset+size), if it lies wholly in `bytes`.
-[[nodiscard]] inline std::optional<std::span<const u8>> part(std::span<const u8> bytes, u64 offset, u64 size) {
+[[nodiscard]] inline std::optional<std::span<const u8>> part(std::span<const u8> bytes, u64 offset,
+                                                             u64 size) {
     if (offset > bytes.size() || bytes.size() - offset < size) return std::nullopt;
     return bytes.subspan(offset, size);
 }

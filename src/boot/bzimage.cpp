@@ -17,7 +17,7 @@ namespace h = setup_header;
 constexpr u32 magic_hdrs = 0x53726448;  // "HdrS"
 constexpr u8 loaded_high = 1;
 constexpr u16 xlf_kernel_64 = 1;
-constexpr u16 oldest_version = 0x020a;  // the first with pref_address and init_size
+constexpr u16 oldest_version = 0x020a;    // the first with pref_address and init_size
 constexpr unsigned header_limit = 0x290;  // where boot_params go on with other things
 
 }  // namespace
@@ -31,8 +31,8 @@ Result<BzImage> parse_bzimage(std::span<const u8> file, const std::string& name)
     BzImage image;
     image.version = load<u16>(file, h::version).value_or(0);
     if (image.version < oldest_version)
-        return fail(fmt::format("{}: boot protocol {}.{:02} is too old (Linux 2.6.31 and later have 2.10)", name,
-                                image.version >> 8, image.version & 0xff));
+        return fail(fmt::format("{}: boot protocol {}.{:02} is too old (Linux 2.6.31 and later have 2.10)",
+                                name, image.version >> 8, image.version & 0xff));
     const u64 header_end = std::min<u64>(h::magic + load<u8>(file, h::jump + 1).value_or(0), header_limit);
     if (header_end < h::init_size + 4) return fail(name + ": the kernel's setup header is too short");
     const auto header = part(file, h::start, header_end - h::start);
@@ -50,13 +50,15 @@ Result<BzImage> parse_bzimage(std::span<const u8> file, const std::string& name)
     if (const u64 told = u64{*load<u32>(file, h::syssize)} * 16; image.payload.size() < told)
         return fail(fmt::format("{}: truncated (its kernel has {:#x} bytes, {:#x} are there)", name, told,
                                 image.payload.size()));
-    if (!(file[h::loadflags] & loaded_high)) return fail(name + ": a zImage, which loads low; a bzImage is needed");
+    if (!(file[h::loadflags] & loaded_high))
+        return fail(name + ": a zImage, which loads low; a bzImage is needed");
 
     image.relocatable = file[h::relocatable_kernel] != 0;
     image.alignment = *load<u32>(file, h::kernel_alignment);
     if (!std::has_single_bit(image.alignment)) {
         if (image.relocatable)
-            return fail(fmt::format("{}: kernel alignment {:#x} is not a power of two", name, image.alignment));
+            return fail(
+                fmt::format("{}: kernel alignment {:#x} is not a power of two", name, image.alignment));
         image.alignment = 4096;
     }
     image.pref_address = *load<u64>(file, h::pref_address);
@@ -66,7 +68,8 @@ Result<BzImage> parse_bzimage(std::span<const u8> file, const std::string& name)
     image.initrd_addr_max = *load<u32>(file, h::initrd_addr_max);
     image.cmdline_size = *load<u32>(file, h::cmdline_size);
     if (image.version >= 0x020c) image.entry64 = *load<u16>(file, h::xloadflags) & xlf_kernel_64;
-    if (image.entry64 && image.payload.size() <= 0x200) return fail(name + ": truncated (no 64-bit entry point)");
+    if (image.entry64 && image.payload.size() <= 0x200)
+        return fail(name + ": truncated (no 64-bit entry point)");
     return image;
 }
 

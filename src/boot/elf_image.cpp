@@ -26,7 +26,8 @@ std::optional<u64> find_pvh_entry(std::span<const u8> bytes) {
         const auto name = part(bytes, name_at, note->n_namesz);
         const auto desc = part(bytes, desc_at, note->n_descsz);
         if (!name || !desc) return std::nullopt;
-        if (note->n_type == note_phys32_entry && name->size() == 4 && std::memcmp(name->data(), "Xen", 4) == 0) {
+        if (note->n_type == note_phys32_entry && name->size() == 4 &&
+            std::memcmp(name->data(), "Xen", 4) == 0) {
             if (desc->size() == 4) return load<u32>(*desc, 0);
             if (desc->size() == 8) return load<u64>(*desc, 0);
         }
@@ -42,17 +43,20 @@ Result<ElfImage> parse(std::span<const u8> file, const std::string& name) {
     if (header->e_type != ET_EXEC && header->e_type != ET_DYN)
         return fail(name + ": an ELF file, but not an executable");
     if (header->e_machine != EM_X86_64 && header->e_machine != EM_386)
-        return fail(fmt::format("{}: an ELF file for another processor (machine {})", name, header->e_machine));
+        return fail(
+            fmt::format("{}: an ELF file for another processor (machine {})", name, header->e_machine));
     if (header->e_phentsize != sizeof(Phdr) || header->e_phnum == 0)
         return fail(name + ": an ELF file without program headers");
     if (header->e_phnum > max_segments)
-        return fail(fmt::format("{}: {} program headers (at most {} make sense)", name, header->e_phnum, max_segments));
+        return fail(fmt::format("{}: {} program headers (at most {} make sense)", name, header->e_phnum,
+                                max_segments));
 
     ElfImage image;
     std::optional<u64> entry;
     for (unsigned i = 0; i < header->e_phnum; ++i) {
         // e_phoff may be anything; an offset that wraps is beyond the file as well.
-        if (header->e_phoff > file.size()) return fail(name + ": truncated (program headers lie beyond the end)");
+        if (header->e_phoff > file.size())
+            return fail(name + ": truncated (program headers lie beyond the end)");
         const auto ph = load<Phdr>(file, header->e_phoff + u64{i} * sizeof(Phdr));
         if (!ph) return fail(name + ": truncated (program headers lie beyond the end)");
         if (ph->p_type != PT_LOAD && ph->p_type != PT_NOTE) continue;

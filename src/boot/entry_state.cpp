@@ -28,8 +28,8 @@ x86::Segment segment(u16 selector, u32 attr, u32 limit) {
 }
 
 bool flat_segments(memory::GuestMemory& memory, x86::VcpuState& s, u32 code_attr) {
-    const std::array<u64, 5> gdt = {0, 0, descriptor(code_attr, flat_limit), descriptor(data_attr, flat_limit),
-                                    descriptor(tss_attr, tss_limit)};
+    const std::array<u64, 5> gdt = {0, 0, descriptor(code_attr, flat_limit),
+                                    descriptor(data_attr, flat_limit), descriptor(tss_attr, tss_limit)};
     s.seg.fill(segment(data_selector, data_attr, flat_limit));
     s.seg[x86::cs] = segment(code_selector, code_attr, flat_limit);
     s.tr = segment(tss_selector, tss_attr, tss_limit);

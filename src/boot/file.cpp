@@ -12,7 +12,7 @@ namespace triune::boot {
 Result<InputFile> open_input(const std::string& path) {
     // Non-blocking, so that a FIFO given by mistake does not hang the program.
     base::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    struct stat st {};
+    struct stat st{};
     if (!fd || ::fstat(fd.get(), &st) != 0) return fail_errno(path);
     if (!S_ISREG(st.st_mode)) return fail(path + ": not a regular file");
     return InputFile{std::move(fd), static_cast<u64>(st.st_size), path};

@@ -47,9 +47,10 @@ Result<Initrd> load_initrd(memory::GuestMemory& memory, const BootConfig& c, u64
     if (file->size == 0) return fail(c.initrd + ": the initrd is empty");
     const u64 first = base::align_up(floor, page_size);
     if (ceiling < first || file->size > ceiling - first)
-        return fail(fmt::format("{}: the initrd ({} KB) does not fit between the kernel's end at {:#x} and {:#x}; "
-                                "give the guest more memory",
-                                c.initrd, file->size >> 10, floor, ceiling));
+        return fail(
+            fmt::format("{}: the initrd ({} KB) does not fit between the kernel's end at {:#x} and {:#x}; "
+                        "give the guest more memory",
+                        c.initrd, file->size >> 10, floor, ceiling));
     const Gpa gpa = base::align_down(ceiling - file->size, page_size);
     u8* to = memory.host(gpa, file->size);
     if (!to) return fail(c.initrd + ": no guest memory for the initrd");
@@ -61,8 +62,8 @@ Result<Initrd> load_initrd(memory::GuestMemory& memory, const BootConfig& c, u64
 Result<void> load_cmdline(memory::GuestMemory& memory, const BootConfig& c, u64 longest) {
     longest = std::min<u64>(longest, ebda_gpa - cmdline_gpa - 1);
     if (c.cmdline.size() > longest)
-        return fail(fmt::format("{}: the command line has {} characters, this kernel takes at most {}", c.kernel,
-                                c.cmdline.size(), longest));
+        return fail(fmt::format("{}: the command line has {} characters, this kernel takes at most {}",
+                                c.kernel, c.cmdline.size(), longest));
     if (!memory.write(cmdline_gpa, c.cmdline.c_str(), c.cmdline.size() + 1))
         return fail("the guest's memory is too small for a command line");
     return {};
@@ -84,14 +85,17 @@ bool write_rng_seed(memory::GuestMemory& memory) {
 /// Where a bzImage goes: its preferred address if that is RAM, else, if it can be moved, the
 /// lowest that is.
 std::optional<Gpa> choose_load_address(const BzImage& image, u64 ram_end) {
-    const auto fits = [&](u64 at) { return at >= kernel_floor && at <= ram_end && image.init_size <= ram_end - at; };
+    const auto fits = [&](u64 at) {
+        return at >= kernel_floor && at <= ram_end && image.init_size <= ram_end - at;
+    };
     if (fits(image.pref_address)) return image.pref_address;
     if (!image.relocatable) return std::nullopt;
     const u64 lowest = base::align_up(kernel_floor, std::max<u64>(image.alignment, page_size));
     return fits(lowest) ? std::optional(lowest) : std::nullopt;
 }
 
-Result<x86::VcpuState> load_bzimage(memory::GuestMemory& memory, const BootConfig& c, std::span<const u8> file) {
+Result<x86::VcpuState> load_bzimage(memory::GuestMemory& memory, const BootConfig& c,
+                                    std::span<const u8> file) {
     const auto image = parse_bzimage(file, c.kernel);
     if (!image) return std::unexpected(image.error());
     const u64 ram_end = low_ram_end(memory);
@@ -151,7 +155,8 @@ Result<x86::VcpuState> load_elf(memory::GuestMemory& memory, const BootConfig& c
     const u64 ram_end = low_ram_end(memory);
     for (const ElfImage::Segment& s : image->segments) {
         if (s.gpa < kernel_floor)
-            return fail(fmt::format("{}: loads at {:#x}, below 1 MB where start-up structures are", c.kernel, s.gpa));
+            return fail(
+                fmt::format("{}: loads at {:#x}, below 1 MB where start-up structures are", c.kernel, s.gpa));
         if (s.gpa > ram_end || s.size > ram_end - s.gpa) return too_little_memory(c, memory, image->end);
         u8* to = memory.host(s.gpa, s.size);
         if (!to) return too_little_memory(c, memory, image->end);
@@ -182,7 +187,8 @@ Result<x86::VcpuState> load_elf(memory::GuestMemory& memory, const BootConfig& c
     }
     put(0, info);
     auto state = enter_protected_mode(memory, image->pvh_entry);
-    if (!state || !memory.write_value(pvh_info_gpa, page)) return fail("the guest's memory is too small to boot");
+    if (!state || !memory.write_value(pvh_info_gpa, page))
+        return fail("the guest's memory is too small to boot");
     state->gpr[x86::rbx] = pvh_info_gpa;
     return *state;
 }
@@ -190,7 +196,7 @@ Result<x86::VcpuState> load_elf(memory::GuestMemory& memory, const BootConfig& c
 }  // namespace
 
 Result<x86::VcpuState> load_linux_image(memory::GuestMemory& memory, const BootConfig& config,
-                                       std::span<const u8> kernel) {
+                                        std::span<const u8> kernel) {
     return looks_like_elf(kernel) ? load_elf(memory, config, kernel) : load_bzimage(memory, config, kernel);
 }
 

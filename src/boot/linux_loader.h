@@ -13,10 +13,10 @@
 namespace triune::boot {
 
 struct BootConfig {
-    std::string kernel;   ///< path of a bzImage or of an ELF kernel with a PVH note
-    std::string initrd;   ///< path, empty for none
+    std::string kernel;  ///< path of a bzImage or of an ELF kernel with a PVH note
+    std::string initrd;  ///< path, empty for none
     std::string cmdline;
-    Gpa acpi_rsdp = 0;    ///< what install_acpi() returned, 0 for none
+    Gpa acpi_rsdp = 0;  ///< what install_acpi() returned, 0 for none
 };
 
 /// Puts kernel, initrd and all they want to know into `memory`, whose slots are placed, and
@@ -26,6 +26,6 @@ Result<x86::VcpuState> load_linux(memory::GuestMemory& memory, const BootConfig&
 
 /// The same with the kernel's bytes at hand; config.kernel is only its name in messages.
 Result<x86::VcpuState> load_linux_image(memory::GuestMemory& memory, const BootConfig& config,
-                                       std::span<const u8> kernel);
+                                        std::span<const u8> kernel);
 
 }  // namespace triune::boot

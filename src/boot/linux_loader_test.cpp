@@ -59,7 +59,8 @@ Bytes synthetic_elf() {
     e.e_phentsize = sizeof(Elf64_Phdr);
     e.e_phnum = 2;
     put(f, 0, e);
-    Elf64_Phdr load{.p_type = PT_LOAD, .p_offset = 0x1000, .p_paddr = 0x1000000, .p_filesz = 0x1000, .p_memsz = 0x3000};
+    Elf64_Phdr load{
+        .p_type = PT_LOAD, .p_offset = 0x1000, .p_paddr = 0x1000000, .p_filesz = 0x1000, .p_memsz = 0x3000};
     Elf64_Phdr note{.p_type = PT_NOTE, .p_offset = 0x200, .p_filesz = 44};
     put(f, 64, load);
     put(f, 64 + sizeof load, note);
@@ -218,7 +219,8 @@ TEST_F(LoaderTest, ErrorsAreOneClearLine) {
     EXPECT_CONTAINS(missing, "none: No such file");
     EXPECT_CONTAINS(error({.kernel = dir}), "not a regular file");
     EXPECT_CONTAINS(error({.kernel = file("k", {})}), "not a Linux kernel (no HdrS magic at 0x202)");
-    EXPECT_CONTAINS(error({.kernel = file("k", Bytes(4096, 'x'))}), "/k: not a Linux kernel (no HdrS magic at 0x202)");
+    EXPECT_CONTAINS(error({.kernel = file("k", Bytes(4096, 'x'))}),
+                    "/k: not a Linux kernel (no HdrS magic at 0x202)");
     EXPECT_CONTAINS(error({.kernel = file("k", Bytes(65 << 20))}), "do not fit into the guest's memory");
 
     Bytes image = synthetic_bzimage();
@@ -227,7 +229,8 @@ TEST_F(LoaderTest, ErrorsAreOneClearLine) {
     cut.assign(image.begin(), image.begin() + 5 * 512);
     EXPECT_CONTAINS(error({.kernel = file("k", cut)}), "truncated (the kernel begins at 0xa00");
     cut.assign(image.begin(), image.end() - 1);
-    EXPECT_CONTAINS(error({.kernel = file("k", cut)}), "truncated (its kernel has 0x2000 bytes, 0x1fff are there)");
+    EXPECT_CONTAINS(error({.kernel = file("k", cut)}),
+                    "truncated (its kernel has 0x2000 bytes, 0x1fff are there)");
     put<u16>(image, 0x206, 0x0204);
     EXPECT_CONTAINS(error({.kernel = file("k", image)}), "boot protocol 2.04 is too old");
 
@@ -265,10 +268,17 @@ TEST_F(LoaderTest, HostileElfHeaders) {
     EXPECT_CONTAINS(with([](Bytes& f) { put<u64>(f, ph + 32, ~u64{0}); }), "beyond the end");
     EXPECT_CONTAINS(with([](Bytes& f) { put<u64>(f, ph + 40, 1); }), "impossible size");
     EXPECT_CONTAINS(with([](Bytes& f) { put<u64>(f, ph + 40, ~u64{0}); }), "impossible size");
-    EXPECT_CONTAINS(with([](Bytes& f) { put<u64>(f, ph + 24, 0xfff000); put<u64>(f, ph + 40, 0x10000000); }),
+    EXPECT_CONTAINS(with([](Bytes& f) {
+                        put<u64>(f, ph + 24, 0xfff000);
+                        put<u64>(f, ph + 40, 0x10000000);
+                    }),
                     "does not fit into 64 MB");
     EXPECT_CONTAINS(with([](Bytes& f) { put<u64>(f, ph + 24, 0x7000); }), "lies in no segment");
-    EXPECT_CONTAINS(with([](Bytes& f) { put<u64>(f, ph + 24, 0x7000); put<u64>(f, 0x224, 0x7000); }), "below 1 MB");
+    EXPECT_CONTAINS(with([](Bytes& f) {
+                        put<u64>(f, ph + 24, 0x7000);
+                        put<u64>(f, 0x224, 0x7000);
+                    }),
+                    "below 1 MB");
     EXPECT_CONTAINS(with([](Bytes& f) { put<u32>(f, 0x214 + 8, 17); }), "without a PVH entry");
     EXPECT_CONTAINS(with([](Bytes& f) { put<u32>(f, 0x214, 0xffffffff); }), "without a PVH entry");
     EXPECT_CONTAINS(with([](Bytes& f) { put<u16>(f, 18, EM_AARCH64); }), "another processor");

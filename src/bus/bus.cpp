@@ -24,7 +24,8 @@ u64 AddressMap::next_id() {
 AddressMap::View& AddressMap::view() const {
     static thread_local std::array<View, 4> views;
     View& v = views[id_ % views.size()];
-    if (v.map_id == id_ && v.generation == generation_.load(std::memory_order_acquire)) [[likely]] return v;
+    if (v.map_id == id_ && v.generation == generation_.load(std::memory_order_acquire)) [[likely]]
+        return v;
     const std::scoped_lock lock(mutex_);
     v.map_id = id_;
     v.generation = generation_.load(std::memory_order_relaxed);

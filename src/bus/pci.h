@@ -177,7 +177,9 @@ public:
     void reset();
     /// Byte accesses to port 0xcf9, which lies among the bus' own ports, go here (offset 0).
     void set_reset_port(RegisterBlock* block) { reset_port_ = block; }
-    [[nodiscard]] PciFunction* function(unsigned slot) const { return slot < pci_slots ? slots_[slot] : nullptr; }
+    [[nodiscard]] PciFunction* function(unsigned slot) const {
+        return slot < pci_slots ? slots_[slot] : nullptr;
+    }
 
     // Ports 0xcf8-0xcff.
     u64 read(u64 offset, unsigned size) override;

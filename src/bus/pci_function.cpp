@@ -29,9 +29,9 @@ PciFunction::PciFunction(const PciIds& ids) {
     make_writable(pci_reg::interrupt_line, 0xff, 1);
     if (ids.uses_intx) {
         set_locked(pci_reg::interrupt_pin, 1, 1);
-        make_writable(pci_reg::command,
-                      pci_command::io | pci_command::memory | pci_command::bus_master | pci_command::intx_disable,
-                      2);
+        make_writable(
+            pci_reg::command,
+            pci_command::io | pci_command::memory | pci_command::bus_master | pci_command::intx_disable, 2);
     }
     initial_ = config_;
 }
@@ -40,7 +40,8 @@ PciFunction::~PciFunction() = default;
 
 u32 PciFunction::get_locked(unsigned offset, unsigned size) const {
     u32 v = 0;
-    for (unsigned i = 0; i < size && offset + i < config_.size(); ++i) v |= u32{config_[offset + i]} << (8 * i);
+    for (unsigned i = 0; i < size && offset + i < config_.size(); ++i)
+        v |= u32{config_[offset + i]} << (8 * i);
     return v;
 }
 
@@ -77,9 +78,7 @@ void PciFunction::add_bar(unsigned index, BarKind kind, u64 size, RegisterBlock&
             // Only 16 address bits exist on the I/O side of a PC.
             make_writable(bar_offset(index), static_cast<u32>(mask & 0xffff), 4);
             break;
-        case BarKind::memory32:
-            make_writable(bar_offset(index), static_cast<u32>(mask), 4);
-            break;
+        case BarKind::memory32: make_writable(bar_offset(index), static_cast<u32>(mask), 4); break;
         case BarKind::memory64:
             set_locked(bar_offset(index), 4, 4);
             make_writable(bar_offset(index), static_cast<u32>(mask), 4);
@@ -137,7 +136,8 @@ void PciFunction::config_write(unsigned offset, u32 value, unsigned size) {
         }
     }
     const bool command = overlaps(offset, size, pci_reg::command, pci_reg::command + 1);
-    if (msix_offset_ && (command || overlaps(offset, size, msix_offset_ + 2, msix_offset_ + 3))) update_msix();
+    if (msix_offset_ && (command || overlaps(offset, size, msix_offset_ + 2, msix_offset_ + 3)))
+        update_msix();
     if (command) {
         const std::scoped_lock lock(mutex_);
         update_intx_locked();

@@ -8,7 +8,10 @@ namespace triune::bus {
 namespace {
 
 struct Line : IrqLine {
-    void set(bool l) override { level = l; ++changes; }
+    void set(bool l) override {
+        level = l;
+        ++changes;
+    }
     bool level = false;
     int changes = 0;
 };
@@ -26,8 +29,13 @@ struct Registers : RegisterBlock {
 
 struct Device : PciFunction {
     static PciIds ids() {
-        return {.vendor = 0x1af4, .device = 0x1042, .class_code = 0x010000, .revision = 1,
-                .subsystem_vendor = 0x1af4, .subsystem = 2, .uses_intx = true};
+        return {.vendor = 0x1af4,
+                .device = 0x1042,
+                .class_code = 0x010000,
+                .revision = 1,
+                .subsystem_vendor = 0x1af4,
+                .subsystem = 2,
+                .uses_intx = true};
     }
     Device() : PciFunction(ids()) {
         add_bar(0, BarKind::io, 64, io);
@@ -84,7 +92,9 @@ struct PciTest : testing::Test {
     Sink sink;
     std::array<Line, 8> lines;
     Device device, other;
-    PciHost host{ports, mmio, sink,
+    PciHost host{ports,
+                 mmio,
+                 sink,
                  {&lines[0], &lines[1], &lines[2], &lines[3], &lines[4], &lines[5], &lines[6], &lines[7]}};
 };
 

@@ -95,7 +95,8 @@ ExitStatus parse_and_run(int argc, char** argv) {
         }
         if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
             fmt::print(stderr,
-                       "triune: '{}' is not a command: write run, doctor, disasm-block or completion (see triune --help)\n",
+                       "triune: '{}' is not a command: write run, doctor, disasm-block or completion (see "
+                       "triune --help)\n",
                        argv[1]);
             return ExitStatus::bad_usage;
         }
@@ -112,8 +113,6 @@ ExitStatus parse_and_run(int argc, char** argv) {
 
 }  // namespace
 
-int run_cli(int argc, char** argv) {
-    return static_cast<int>(parse_and_run(argc, argv));
-}
+int run_cli(int argc, char** argv) { return static_cast<int>(parse_and_run(argc, argv)); }
 
 }  // namespace triune::control

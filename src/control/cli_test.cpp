@@ -48,14 +48,13 @@ std::expected<std::unique_ptr<Vm>, VmError> make_vm(const VmDefinition& definiti
     return std::make_unique<FakeVm>();
 }
 
-HostReport examine_host() {
-    return {{{"engine bt", "works"}}, "bt", "it is the fastest here"};
-}
+HostReport examine_host() { return {{{"engine bt", "works"}}, "bt", "it is the fastest here"}; }
 
-std::expected<std::string, VmError> disassemble_block(const std::vector<std::uint8_t>& code, std::uint64_t rip,
-                                                      bool user) {
+std::expected<std::string, VmError> disassemble_block(const std::vector<std::uint8_t>& code,
+                                                      std::uint64_t rip, bool user) {
     std::ostringstream text;
-    text << code.size() << " bytes from " << std::hex << +code[0] << " at 0x" << rip << (user ? " user\n" : " kernel\n");
+    text << code.size() << " bytes from " << std::hex << +code[0] << " at 0x" << rip
+         << (user ? " user\n" : " kernel\n");
     return text.str();
 }
 

@@ -11,9 +11,7 @@
 namespace triune::control {
 namespace {
 
-std::unexpected<std::string> wrong(std::string message) {
-    return std::unexpected(std::move(message));
-}
+std::unexpected<std::string> wrong(std::string message) { return std::unexpected(std::move(message)); }
 
 /// Splits at single commas; ",," stands for one comma of the text.
 std::vector<std::string> split_commas(std::string_view text) {
@@ -66,23 +64,14 @@ Parsed<std::uint64_t> parse_size(std::string_view text) {
     unsigned shift = 0;
     switch (*end) {
         case 'k':
-        case 'K':
-            shift = 10;
-            break;
+        case 'K': shift = 10; break;
         case 'm':
-        case 'M':
-            shift = 20;
-            break;
+        case 'M': shift = 20; break;
         case 'g':
-        case 'G':
-            shift = 30;
-            break;
+        case 'G': shift = 30; break;
         case 't':
-        case 'T':
-            shift = 40;
-            break;
-        default:
-            return not_a_size();
+        case 'T': shift = 40; break;
+        default: return not_a_size();
     }
     if (number > (std::numeric_limits<std::uint64_t>::max() >> shift))
         return wrong(fmt::format("'{}' is too large a size", text));

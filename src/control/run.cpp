@@ -29,9 +29,7 @@ CLI::callback_t parsed(std::string option, Parse parse, Store store) {
     };
 }
 
-void complain(const std::string& message) {
-    fmt::print(stderr, "triune: {}\n", message);
-}
+void complain(const std::string& message) { fmt::print(stderr, "triune: {}\n", message); }
 
 /// The table of --stats. False (after one line on stderr) when the file cannot be written.
 bool print_stats(const std::vector<StatLine>& lines, const std::string& path) {
@@ -51,16 +49,12 @@ bool print_stats(const std::vector<StatLine>& lines, const std::string& path) {
 
 ExitStatus status_of(const VmOutcome& outcome, int signal) {
     switch (outcome.end) {
-        case VmEnd::powered_off:
-            return ExitStatus::powered_off;
-        case VmEnd::reset_requested:
-            return ExitStatus::guest_reset;
-        case VmEnd::triple_fault:
-            return ExitStatus::triple_fault;
+        case VmEnd::powered_off: return ExitStatus::powered_off;
+        case VmEnd::reset_requested: return ExitStatus::guest_reset;
+        case VmEnd::triple_fault: return ExitStatus::triple_fault;
         case VmEnd::stopped:
             return signal == 0 || signal == SIGINT ? ExitStatus::interrupted : ExitStatus::terminated;
-        case VmEnd::host_error:
-            break;
+        case VmEnd::host_error: break;
     }
     return ExitStatus::host_error;
 }

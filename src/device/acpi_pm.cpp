@@ -84,12 +84,14 @@ u8 AcpiPm::read8(u64 offset) {
     switch (offset) {
         case pc::pm1_event_offset: sync_locked(); [[fallthrough]];
         case pc::pm1_event_offset + 1: return byte_of(status_, offset & 1);
-        case pc::pm1_event_offset + 2: case pc::pm1_event_offset + 3: return byte_of(enable_, offset & 1);
-        case pc::pm1_control_offset: case pc::pm1_control_offset + 1:
-            return byte_of(control_ | sci_enable, offset & 1);
-        case pc::pm_timer_offset: case pc::pm_timer_offset + 1:
-        case pc::pm_timer_offset + 2: case pc::pm_timer_offset + 3:
-            return byte_of(ticks_locked(), offset & 3);
+        case pc::pm1_event_offset + 2:
+        case pc::pm1_event_offset + 3: return byte_of(enable_, offset & 1);
+        case pc::pm1_control_offset:
+        case pc::pm1_control_offset + 1: return byte_of(control_ | sci_enable, offset & 1);
+        case pc::pm_timer_offset:
+        case pc::pm_timer_offset + 1:
+        case pc::pm_timer_offset + 2:
+        case pc::pm_timer_offset + 3: return byte_of(ticks_locked(), offset & 3);
         default: return 0;
     }
 }
@@ -100,13 +102,16 @@ void AcpiPm::write8(u64 offset, u8 value) {
         const std::scoped_lock lock(mutex_);
         sync_locked();
         switch (offset) {
-            case pc::pm1_event_offset: case pc::pm1_event_offset + 1:  // write one to clear
+            case pc::pm1_event_offset:
+            case pc::pm1_event_offset + 1:  // write one to clear
                 status_ &= static_cast<u16>(~(value << (8 * (offset & 1))));
                 break;
-            case pc::pm1_event_offset + 2: case pc::pm1_event_offset + 3:
+            case pc::pm1_event_offset + 2:
+            case pc::pm1_event_offset + 3:
                 enable_ = with_byte(enable_, offset & 1, value) & enable_bits;
                 break;
-            case pc::pm1_control_offset: case pc::pm1_control_offset + 1: {
+            case pc::pm1_control_offset:
+            case pc::pm1_control_offset + 1: {
                 const u16 written = with_byte(control_, offset & 1, value);
                 control_ = written & control_bits;  // SLP_EN is write-only, SCI_EN read-only here
                 off = (offset & 1) && (written & sleep_enable) && (control_ >> 10 & 7) == pc::sleep_type_s5;

@@ -14,8 +14,20 @@ namespace triune::device {
 namespace {
 
 enum Register : u8 {
-    seconds, seconds_alarm, minutes, minutes_alarm, hours, hours_alarm, weekday, day, month, year,
-    reg_a, reg_b, reg_c, reg_d,
+    seconds,
+    seconds_alarm,
+    minutes,
+    minutes_alarm,
+    hours,
+    hours_alarm,
+    weekday,
+    day,
+    month,
+    year,
+    reg_a,
+    reg_b,
+    reg_c,
+    reg_d,
 };
 constexpr u8 century = bus::pc::cmos_century;
 
@@ -58,12 +70,12 @@ void Rtc::set_memory_size(u64 low_bytes, u64 high_bytes) {
         for (unsigned i = 0; i < bytes; ++i) cmos_[at + i] = static_cast<u8>(v >> (8 * i));
     };
     constexpr u64 mb = 1 << 20;
-    put(0x15, 640, 640, 2);                                                   // KB of base memory
+    put(0x15, 640, 640, 2);  // KB of base memory
     const u64 extended_kb = low_bytes > mb ? (low_bytes - mb) >> 10 : 0;
     put(0x17, extended_kb, 0xffff, 2);
     put(0x30, extended_kb, 0xffff, 2);
     put(0x34, low_bytes > 16 * mb ? (low_bytes - 16 * mb) >> 16 : 0, 0xffff, 2);  // 64 KB units above 16 MB
-    put(0x5b, high_bytes >> 16, 0xff'ffff, 3);                                // the same above 4 GB
+    put(0x5b, high_bytes >> 16, 0xff'ffff, 3);                                    // the same above 4 GB
 }
 
 void Rtc::reset() {
@@ -121,13 +133,15 @@ void Rtc::latch_time_locked() {
 /// month's end run over into the next, all else is clamped.
 void Rtc::set_time_locked() {
     namespace ch = std::chrono;
-    const int y = std::clamp(decode_locked(cmos_[century]), 0, 99) * 100 + std::clamp(decode_locked(cmos_[year]), 0, 99);
+    const int y = std::clamp(decode_locked(cmos_[century]), 0, 99) * 100 +
+                  std::clamp(decode_locked(cmos_[year]), 0, 99);
     const auto m = static_cast<unsigned>(std::clamp(decode_locked(cmos_[month]), 1, 12));
     const int d = std::clamp(decode_locked(cmos_[day]), 1, 31);
     const ch::sys_days first{ch::year{y} / ch::month{m} / ch::day{1}};
     const i64 days = first.time_since_epoch().count() + d - 1;
     const i64 s = days * day_seconds + std::clamp(decode_hour_locked(cmos_[hours]), 0, 23) * 3600 +
-                  std::clamp(decode_locked(cmos_[minutes]), 0, 59) * 60 + std::clamp(decode_locked(cmos_[seconds]), 0, 59);
+                  std::clamp(decode_locked(cmos_[minutes]), 0, 59) * 60 +
+                  std::clamp(decode_locked(cmos_[seconds]), 0, 59);
     offset_seconds_ += s - now_locked().seconds;
     const Now now = now_locked();
     synced_ns_ = now.seconds * second_ns + now.nanoseconds;
@@ -174,7 +188,8 @@ void Rtc::sync_locked() {
     const i64 before = floor_div(synced_ns_, second_ns);
     if (!(cmos_[reg_b] & b_set) && now.seconds != before) {
         cmos_[reg_c] |= b_update;
-        if (const auto alarm = next_alarm_locked(before); alarm && *alarm <= now.seconds) cmos_[reg_c] |= b_alarm;
+        if (const auto alarm = next_alarm_locked(before); alarm && *alarm <= now.seconds)
+            cmos_[reg_c] |= b_alarm;
     }
     synced_ns_ = now_ns;
 }
@@ -215,7 +230,14 @@ void Rtc::expired() {
 u8 Rtc::read_register_locked(u8 index) {
     const bool running = !(cmos_[reg_b] & b_set);
     switch (index) {
-        case seconds: case minutes: case hours: case weekday: case day: case month: case year: case century:
+        case seconds:
+        case minutes:
+        case hours:
+        case weekday:
+        case day:
+        case month:
+        case year:
+        case century:
             if (running) latch_time_locked();
             return cmos_[index];
         case reg_a: {
@@ -238,13 +260,21 @@ u8 Rtc::read_register_locked(u8 index) {
 void Rtc::write_register_locked(u8 index, u8 value) {
     const bool running = !(cmos_[reg_b] & b_set);
     switch (index) {
-        case seconds: case minutes: case hours: case weekday: case day: case month: case year: case century:
+        case seconds:
+        case minutes:
+        case hours:
+        case weekday:
+        case day:
+        case month:
+        case year:
+        case century:
             sync_locked();
             if (running) latch_time_locked();
             cmos_[index] = value;
             if (running) set_time_locked();
             break;
-        case reg_c: case reg_d: return;  // read-only
+        case reg_c:
+        case reg_d: return;  // read-only
         case reg_b:
             sync_locked();
             if (running && (value & b_set)) latch_time_locked();

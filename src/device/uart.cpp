@@ -11,7 +11,8 @@ namespace {
 enum Register : u8 { rbr_thr, ier, iir_fcr, lcr, mcr, lsr, msr, scr };
 
 constexpr u8 ier_rx = 1, ier_tx = 2, ier_line = 4, ier_modem = 8;
-constexpr u8 iir_none = 1, iir_modem = 0, iir_tx = 2, iir_rx = 4, iir_line = 6, iir_timeout = 12, iir_fifos = 0xc0;
+constexpr u8 iir_none = 1, iir_modem = 0, iir_tx = 2, iir_rx = 4, iir_line = 6, iir_timeout = 12,
+             iir_fifos = 0xc0;
 constexpr u8 fcr_enable = 1, fcr_clear_rx = 2, fcr_trigger = 0xc0;
 constexpr u8 lcr_dlab = 0x80;
 constexpr u8 mcr_dtr = 1, mcr_rts = 2, mcr_out1 = 4, mcr_out2 = 8, mcr_loop = 16, mcr_bits = 0x1f;
@@ -223,8 +224,8 @@ u8 Uart::read8(u64 offset) {
         case lcr: value = lcr_; break;
         case mcr: value = mcr_; break;
         case lsr:
-            value = static_cast<u8>(std::exchange(lsr_errors_, u8{0}) | (count_ ? lsr_ready : 0) | lsr_thr_empty |
-                                    lsr_idle);
+            value = static_cast<u8>(std::exchange(lsr_errors_, u8{0}) | (count_ ? lsr_ready : 0) |
+                                    lsr_thr_empty | lsr_idle);
             if (status_polls_ < polls_that_listen && ++status_polls_ == polls_that_listen)
                 resume_if_listening_locked();
             break;
@@ -265,7 +266,8 @@ void Uart::write8(u64 offset, u8 value) {
         case iir_fcr: write_fcr_locked(value); break;
         case lcr: lcr_ = value; break;
         case mcr: write_mcr_locked(value); break;
-        case lsr: case msr: break;  // read-only
+        case lsr:
+        case msr: break;  // read-only
         case scr: scratch_ = value; break;
         default: break;
     }

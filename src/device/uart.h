@@ -65,10 +65,10 @@ private:
     unsigned head_ = 0, count_ = 0;
     u8 ier_ = 0, fcr_ = 0, lcr_ = 0, mcr_ = 0, lsr_errors_ = 0, msr_delta_ = 0, modem_ = 0, scratch_ = 0;
     u16 divisor_ = 1;
-    bool thre_pending_ = false;   ///< the transmitter became empty and IIR has not told
-    bool timeout_ = false;        ///< bytes below the trigger level have waited for four character times
-    bool input_waits_ = false;    ///< the backend was told that there is no room
-    unsigned status_polls_ = 0;   ///< reads of LSR since the last write
+    bool thre_pending_ = false;  ///< the transmitter became empty and IIR has not told
+    bool timeout_ = false;       ///< bytes below the trigger level have waited for four character times
+    bool input_waits_ = false;   ///< the backend was told that there is no room
+    unsigned status_polls_ = 0;  ///< reads of LSR since the last write
     bool irq_level_ = false;
     std::vector<u8> output_;
     const u64 settle_ns_;

@@ -26,9 +26,7 @@ struct Backend : backend::CharBackend {
     void write(std::span<const u8> b) override { out.append(b.begin(), b.end()); }
     void on_input(Input i) override { receiver = std::move(i); }
     void resume_input() override { ++resumes; }
-    size_t type(std::string_view s) {
-        return receiver({reinterpret_cast<const u8*>(s.data()), s.size()});
-    }
+    size_t type(std::string_view s) { return receiver({reinterpret_cast<const u8*>(s.data()), s.size()}); }
     std::string out;
     Input receiver;
     std::atomic<int> resumes = 0;
@@ -36,7 +34,9 @@ struct Backend : backend::CharBackend {
 
 struct UartTest : testing::Test {
     ~UartTest() override { stop_loop(); }
-    void start_loop() { thread = std::thread([this] { loop->run(); }); }
+    void start_loop() {
+        thread = std::thread([this] { loop->run(); });
+    }
     void stop_loop() {
         if (!thread.joinable()) return;
         loop->stop();

@@ -117,15 +117,12 @@ void VirtioBlk::work() {
         }
         ring.disable_notifications();
         switch (ring.pop(request.chain)) {
-            case VirtioQueue::Pop::empty:
-                pending_ = ring.enable_notifications();
-                continue;
+            case VirtioQueue::Pop::empty: pending_ = ring.enable_notifications(); continue;
             case VirtioQueue::Pop::broken:
                 pending_ = false;
                 needs_reset();
                 continue;
-            case VirtioQueue::Pop::chain:
-                break;
+            case VirtioQueue::Pop::chain: break;
         }
         in_flight_++;
         // This thread is away for a while. If others are idle, they take what comes meanwhile: a long
@@ -155,21 +152,14 @@ bool VirtioBlk::perform(Request& r) {
     Status status = Status::unsupported;
     switch (h.type) {
         case type_in:
-        case type_out:
-            status = transfer(r, h.type, h.sector);
-            break;
-        case type_flush:
-            status = disk_.flush() == 0 ? Status::ok : Status::io_error;
-            break;
-        case type_get_id:
-            status = identify(r.chain);
-            break;
+        case type_out: status = transfer(r, h.type, h.sector); break;
+        case type_flush: status = disk_.flush() == 0 ? Status::ok : Status::io_error; break;
+        case type_get_id: status = identify(r.chain); break;
         case type_discard:
         case type_write_zeroes:
             if (!disk_.readonly()) status = erase(r.chain, h.type == type_write_zeroes);
             break;
-        default:
-            break;
+        default: break;
     }
     r.chain.write(r.chain.writable_size - 1, &status, 1);
     return true;

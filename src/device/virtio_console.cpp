@@ -57,13 +57,11 @@ void VirtioConsole::transmit() {
     ring.disable_notifications();
     for (unsigned budget = queue_size; budget > 0; budget--) {
         switch (ring.pop(tx_chain_)) {
-            case VirtioQueue::Pop::broken:
-                return needs_reset();
+            case VirtioQueue::Pop::broken: return needs_reset();
             case VirtioQueue::Pop::empty:
                 if (!ring.enable_notifications()) return;
                 continue;
-            case VirtioQueue::Pop::chain:
-                break;
+            case VirtioQueue::Pop::chain: break;
         }
         if (!write_out(tx_chain_)) return;
         ring.push(tx_chain_, 0);

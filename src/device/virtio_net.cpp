@@ -87,9 +87,7 @@ void VirtioNet::activated() {
     vouch_ = features() & feature_guest_checksum;
 }
 
-void VirtioNet::notified(unsigned) {
-    net_.kick();
-}
+void VirtioNet::notified(unsigned) { net_.kick(); }
 
 void VirtioNet::quiesce() {
     const std::scoped_lock lock(transmit_mutex_, receive_mutex_);
@@ -108,12 +106,8 @@ void VirtioNet::network_ready() {
     while (again && budget > 0) {
         budget--;
         switch (ring.pop(tx_chain_)) {
-            case VirtioQueue::Pop::broken:
-                transmitting_ = false;
-                return needs_reset();
-            case VirtioQueue::Pop::empty:
-                again = ring.enable_notifications();
-                break;
+            case VirtioQueue::Pop::broken: transmitting_ = false; return needs_reset();
+            case VirtioQueue::Pop::empty: again = ring.enable_notifications(); break;
             case VirtioQueue::Pop::chain:
                 send(tx_chain_);
                 ring.push(tx_chain_, 0);

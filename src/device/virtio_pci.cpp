@@ -121,60 +121,31 @@ u64 VirtioPci::common_read(u64 offset, unsigned size) {
     const auto wide = [&](u64 reg, u64 at) { return size == 4 && offset == at + 4 ? reg >> 32 : reg; };
     u64 v = 0;
     switch (offset) {
-        case common::device_feature_select:
-            v = device_feature_select_;
-            break;
+        case common::device_feature_select: v = device_feature_select_; break;
         case common::device_feature:
             v = device_feature_select_ < 2 ? offered_ >> (32 * device_feature_select_) & 0xffff'ffff : 0;
             break;
-        case common::driver_feature_select:
-            v = driver_feature_select_;
-            break;
+        case common::driver_feature_select: v = driver_feature_select_; break;
         case common::driver_feature:
             v = driver_feature_select_ < 2 ? driver_features_ >> (32 * driver_feature_select_) & 0xffff'ffff
                                            : 0;
             break;
-        case common::config_vector:
-            v = config_vector_;
-            break;
-        case common::num_queues:
-            v = queues_.size();
-            break;
-        case common::device_status:
-            v = status_;
-            break;
-        case common::config_generation:
-            v = 0;
-            break;  // the configuration never changes
-        case common::queue_select:
-            v = queue_select_;
-            break;
-        case common::queue_size:
-            v = q ? q->layout.size : 0;
-            break;
-        case common::queue_vector:
-            v = q ? q->vector.load() : no_vector;
-            break;
-        case common::queue_enable:
-            v = q && q->enabled;
-            break;
-        case common::queue_notify_off:
-            v = q ? queue_select_ : 0;
-            break;
+        case common::config_vector: v = config_vector_; break;
+        case common::num_queues: v = queues_.size(); break;
+        case common::device_status: v = status_; break;
+        case common::config_generation: v = 0; break;  // the configuration never changes
+        case common::queue_select: v = queue_select_; break;
+        case common::queue_size: v = q ? q->layout.size : 0; break;
+        case common::queue_vector: v = q ? q->vector.load() : no_vector; break;
+        case common::queue_enable: v = q && q->enabled; break;
+        case common::queue_notify_off: v = q ? queue_select_ : 0; break;
         case common::queue_desc:
-        case common::queue_desc + 4:
-            v = q ? wide(q->layout.descriptors, common::queue_desc) : 0;
-            break;
+        case common::queue_desc + 4: v = q ? wide(q->layout.descriptors, common::queue_desc) : 0; break;
         case common::queue_driver:
-        case common::queue_driver + 4:
-            v = q ? wide(q->layout.driver, common::queue_driver) : 0;
-            break;
+        case common::queue_driver + 4: v = q ? wide(q->layout.driver, common::queue_driver) : 0; break;
         case common::queue_device:
-        case common::queue_device + 4:
-            v = q ? wide(q->layout.device, common::queue_device) : 0;
-            break;
-        default:
-            break;
+        case common::queue_device + 4: v = q ? wide(q->layout.device, common::queue_device) : 0; break;
+        default: break;
     }
     return size == 8 ? v : v & ((u64{1} << (8 * size)) - 1);
 }
@@ -182,27 +153,16 @@ u64 VirtioPci::common_read(u64 offset, unsigned size) {
 void VirtioPci::common_write(u64 offset, u64 value, unsigned size) {
     const std::lock_guard lock(mutex_);
     switch (offset) {
-        case common::device_feature_select:
-            device_feature_select_ = static_cast<u32>(value);
-            return;
-        case common::driver_feature_select:
-            driver_feature_select_ = static_cast<u32>(value);
-            return;
+        case common::device_feature_select: device_feature_select_ = static_cast<u32>(value); return;
+        case common::driver_feature_select: driver_feature_select_ = static_cast<u32>(value); return;
         case common::driver_feature:
             if (driver_feature_select_ < 2 && !(status_ & status_features_ok))
                 set_half(driver_features_, 4 * driver_feature_select_, value, 4);
             return;
-        case common::config_vector:
-            config_vector_ = checked_vector(value);
-            return;
-        case common::device_status:
-            write_status(static_cast<u8>(value));
-            return;
-        case common::queue_select:
-            queue_select_ = static_cast<u16>(value);
-            return;
-        default:
-            break;
+        case common::config_vector: config_vector_ = checked_vector(value); return;
+        case common::device_status: write_status(static_cast<u8>(value)); return;
+        case common::queue_select: queue_select_ = static_cast<u16>(value); return;
+        default: break;
     }
     if (queue_select_ < queues_.size()) write_queue(queues_[queue_select_], offset, value, size);
 }
@@ -230,8 +190,7 @@ void VirtioPci::write_queue(QueueState& q, u64 offset, u64 value, unsigned size)
         case common::queue_device:
         case common::queue_device + 4:
             return set_half(q.layout.device, offset - common::queue_device, value, size);
-        default:
-            return;
+        default: return;
     }
 }
 
@@ -293,9 +252,7 @@ void VirtioPci::on_reset() {
     reset_device();
 }
 
-void VirtioPci::shut_down() {
-    on_reset();
-}
+void VirtioPci::shut_down() { on_reset(); }
 
 // Interrupts -----------------------------------------------------------------------------------------
 
@@ -314,9 +271,7 @@ u8 VirtioPci::take_isr() {
     return v;
 }
 
-void VirtioPci::interrupt(unsigned queue) {
-    raise(queues_[queue].vector, isr_queue);
-}
+void VirtioPci::interrupt(unsigned queue) { raise(queues_[queue].vector, isr_queue); }
 
 void VirtioPci::needs_reset() {
     const u8 before = status_.fetch_or(status_needs_reset);

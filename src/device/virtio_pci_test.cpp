@@ -31,12 +31,9 @@ public:
         VirtioChain c;
         for (;;) {
             switch (queue(q).pop(c)) {
-                case VirtioQueue::Pop::empty:
-                    return;
-                case VirtioQueue::Pop::broken:
-                    return needs_reset();
-                case VirtioQueue::Pop::chain:
-                    break;
+                case VirtioQueue::Pop::empty: return;
+                case VirtioQueue::Pop::broken: return needs_reset();
+                case VirtioQueue::Pop::chain: break;
             }
             queue(q).push(c, c.write(0, "x", 1));
             interrupt_if_needed(q);

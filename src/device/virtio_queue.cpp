@@ -72,9 +72,7 @@ u64 VirtioChain::write(u64 offset, const void* from, u64 size) const {
     return done;
 }
 
-void VirtioQueue::clear() {
-    *this = VirtioQueue(*memory_);
-}
+void VirtioQueue::clear() { *this = VirtioQueue(*memory_); }
 
 bool VirtioQueue::configure(const Layout& l, u64 features) {
     clear();
@@ -94,13 +92,9 @@ bool VirtioQueue::configure(const Layout& l, u64 features) {
     return true;
 }
 
-u16 VirtioQueue::avail_index() const {
-    return load16(avail_ + 2, std::memory_order_acquire);
-}
+u16 VirtioQueue::avail_index() const { return load16(avail_ + 2, std::memory_order_acquire); }
 
-bool VirtioQueue::has_more() const {
-    return ready() && avail_index() != next_avail_;
-}
+bool VirtioQueue::has_more() const { return ready() && avail_index() != next_avail_; }
 
 VirtioQueue::Pop VirtioQueue::pop(VirtioChain& chain) {
     if (broken_) return Pop::broken;
@@ -174,9 +168,7 @@ bool VirtioQueue::add_piece(VirtioChain& chain, const Descriptor& d) {
     return true;
 }
 
-void VirtioQueue::used_written(u64 offset, u64 bytes) {
-    memory_->written(used_gpa_ + offset, bytes);
-}
+void VirtioQueue::used_written(u64 offset, u64 bytes) { memory_->written(used_gpa_ + offset, bytes); }
 
 void VirtioQueue::stage(const VirtioChain& chain, u64 written) {
     if (!ready()) return;

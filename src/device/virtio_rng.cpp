@@ -13,9 +13,7 @@ VirtioRng::VirtioRng(memory::GuestMemory& memory)
     : VirtioPci(memory, {.type = 4, .class_code = 0x00ff00, .queue_sizes = {queue_size}}),
       worker_([this] { serve(); }) {}
 
-VirtioRng::~VirtioRng() {
-    shut_down();
-}
+VirtioRng::~VirtioRng() { shut_down(); }
 
 void VirtioRng::serve() {
     VirtioQueue& ring = queue(0);
@@ -23,13 +21,11 @@ void VirtioRng::serve() {
     // A driver that refills faster than we fill must not keep quiesce() waiting for ever.
     for (unsigned budget = queue_size; budget > 0; budget--) {
         switch (ring.pop(chain_)) {
-            case VirtioQueue::Pop::broken:
-                return needs_reset();
+            case VirtioQueue::Pop::broken: return needs_reset();
             case VirtioQueue::Pop::empty:
                 if (!ring.enable_notifications()) return;
                 continue;
-            case VirtioQueue::Pop::chain:
-                break;
+            case VirtioQueue::Pop::chain: break;
         }
         std::array<u8, max_bytes> bytes;
         const u64 wanted = std::min(chain_.writable_size, max_bytes);

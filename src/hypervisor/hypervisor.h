@@ -35,11 +35,11 @@ public:
 };
 
 /// Why run() came back.
-struct Kicked {};         ///< kick() was called; nothing else happened
-struct Shutdown {         ///< triple fault
-    std::string report;   ///< vCPU state and the exceptions that led there, for a person
+struct Kicked {};        ///< kick() was called; nothing else happened
+struct Shutdown {        ///< triple fault
+    std::string report;  ///< vCPU state and the exceptions that led there, for a person
 };
-struct InternalError {    ///< the hypervisor cannot go on; a bug or a host failure
+struct InternalError {  ///< the hypervisor cannot go on; a bug or a host failure
     std::string reason;
 };
 using Exit = std::variant<Kicked, Shutdown, InternalError>;

@@ -9,9 +9,7 @@ namespace triune::machine {
 namespace {
 
 /// What the definition names cannot be had: the user can mend that.
-std::unexpected<VmError> unusable(const Error& e) {
-    return std::unexpected(VmError{e.message, true});
-}
+std::unexpected<VmError> unusable(const Error& e) { return std::unexpected(VmError{e.message, true}); }
 
 std::vector<backend::PortForward> to_backend(const NetConfig& net) {
     std::vector<backend::PortForward> forwards;
@@ -23,16 +21,11 @@ std::vector<backend::PortForward> to_backend(const NetConfig& net) {
 Result<std::unique_ptr<backend::CharBackend>> make_serial(const SerialConfig& serial, base::EventLoop& loop,
                                                           std::function<void()> quit) {
     switch (serial.kind) {
-        case SerialConfig::Kind::stdio:
-            return backend::make_stdio_char(loop, std::move(quit));
-        case SerialConfig::Kind::file:
-            return backend::make_file_char(serial.path);
-        case SerialConfig::Kind::unix_socket:
-            return backend::make_unix_char(loop, serial.path);
-        case SerialConfig::Kind::pty:
-            return backend::make_pty_char(loop);
-        case SerialConfig::Kind::none:
-            break;
+        case SerialConfig::Kind::stdio: return backend::make_stdio_char(loop, std::move(quit));
+        case SerialConfig::Kind::file: return backend::make_file_char(serial.path);
+        case SerialConfig::Kind::unix_socket: return backend::make_unix_char(loop, serial.path);
+        case SerialConfig::Kind::pty: return backend::make_pty_char(loop);
+        case SerialConfig::Kind::none: break;
     }
     return backend::make_null_char();
 }

@@ -16,9 +16,7 @@ constexpr u8 mixed_page_threshold = 8;
 constexpr u64 physical_limit = u64{1} << 52;
 
 /// `size`, cut so that [gpa, gpa+size) does not wrap around.
-constexpr u64 clipped(Gpa gpa, u64 size) {
-    return gpa == 0 ? size : std::min(size, -gpa);
-}
+constexpr u64 clipped(Gpa gpa, u64 size) { return gpa == 0 ? size : std::min(size, -gpa); }
 
 /// Calls f(host, bytes) for each piece of [gpa, gpa+size). False, possibly halfway, at a byte that no
 /// slot (no writable slot, for writes) has.

@@ -13,26 +13,26 @@
 namespace triune::observe {
 
 // One line a counter: identifier, what a person reads in --stats.
-#define TRIUNE_COUNTERS(X)                                        \
-    X(instructions_interpreted, "instructions interpreted")       \
-    X(blocks_translated, "blocks translated")                     \
+#define TRIUNE_COUNTERS(X)                                            \
+    X(instructions_interpreted, "instructions interpreted")           \
+    X(blocks_translated, "blocks translated")                         \
     X(guest_instructions_translated, "guest instructions translated") \
-    X(code_bytes, "bytes of code emitted")                        \
-    X(code_flushes, "code cache flushes")                         \
-    X(blocks_invalidated, "blocks invalidated")                   \
-    X(engine_entries, "entries into translated code")             \
-    X(declined, "instructions left to the reference engine")      \
-    X(indirect_misses, "indirect branch look-ups")                \
-    X(tlb_misses, "TLB misses")                                   \
-    X(tlb_flushes, "TLB flushes")                                 \
-    X(page_walks, "page walks")                                   \
-    X(page_faults, "page faults delivered")                       \
-    X(exceptions, "exceptions delivered")                         \
-    X(interrupts, "interrupts delivered")                         \
-    X(halts, "halts")                                             \
-    X(port_io, "port I/O accesses")                               \
-    X(mmio, "MMIO accesses")                                      \
-    X(msr_accesses, "MSR accesses")                               \
+    X(code_bytes, "bytes of code emitted")                            \
+    X(code_flushes, "code cache flushes")                             \
+    X(blocks_invalidated, "blocks invalidated")                       \
+    X(engine_entries, "entries into translated code")                 \
+    X(declined, "instructions left to the reference engine")          \
+    X(indirect_misses, "indirect branch look-ups")                    \
+    X(tlb_misses, "TLB misses")                                       \
+    X(tlb_flushes, "TLB flushes")                                     \
+    X(page_walks, "page walks")                                       \
+    X(page_faults, "page faults delivered")                           \
+    X(exceptions, "exceptions delivered")                             \
+    X(interrupts, "interrupts delivered")                             \
+    X(halts, "halts")                                                 \
+    X(port_io, "port I/O accesses")                                   \
+    X(mmio, "MMIO accesses")                                          \
+    X(msr_accesses, "MSR accesses")                                   \
     X(cpuid, "CPUID executed")
 
 enum class Counter : u32 {

@@ -31,9 +31,7 @@ u32 effective_function(const CpuModel& m, u32 function) {
 }
 
 /// Size of the standard-format XSAVE area for what XCR0 enables (Intel SDM 1 13.4).
-u32 xsave_bytes(u64 xcr0) {
-    return xcr0 & 4 ? xsave_size : 576;
-}
+u32 xsave_bytes(u64 xcr0) { return xcr0 & 4 ? xsave_size : 576; }
 
 }  // namespace
 
@@ -85,8 +83,7 @@ CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 functi
                 r.ebx = (r.ebx & ~0xffu) | (context.apic_id & 0xff);
             }
             break;
-        default:
-            break;
+        default: break;
     }
     return r;
 }

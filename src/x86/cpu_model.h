@@ -27,7 +27,7 @@ struct CpuModel {
     std::string name;
     std::vector<Leaf> leaves;
     u64 tsc_hz = 0;
-    u64 xcr0_mask = 3;      ///< XCR0 bits that the guest may set
+    u64 xcr0_mask = 3;        ///< XCR0 bits that the guest may set
     unsigned phys_bits = 40;  ///< MAXPHYADDR
     unsigned cpus = 1;
 

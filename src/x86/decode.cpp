@@ -63,18 +63,12 @@ void set_memory(Operand& o, const ZydisDecodedOperandMem& m) {
 
 OperandField field_of(ZydisOperandEncoding encoding) {
     switch (encoding) {
-        case ZYDIS_OPERAND_ENCODING_NONE:
-            return OperandField::none;
-        case ZYDIS_OPERAND_ENCODING_MODRM_REG:
-            return OperandField::modrm_reg;
-        case ZYDIS_OPERAND_ENCODING_MODRM_RM:
-            return OperandField::modrm_rm;
-        case ZYDIS_OPERAND_ENCODING_NDSNDD:
-            return OperandField::vvvv;
-        case ZYDIS_OPERAND_ENCODING_OPCODE:
-            return OperandField::opcode;
-        default:
-            return OperandField::other;
+        case ZYDIS_OPERAND_ENCODING_NONE: return OperandField::none;
+        case ZYDIS_OPERAND_ENCODING_MODRM_REG: return OperandField::modrm_reg;
+        case ZYDIS_OPERAND_ENCODING_MODRM_RM: return OperandField::modrm_rm;
+        case ZYDIS_OPERAND_ENCODING_NDSNDD: return OperandField::vvvv;
+        case ZYDIS_OPERAND_ENCODING_OPCODE: return OperandField::opcode;
+        default: return OperandField::other;
     }
 }
 
@@ -86,12 +80,8 @@ void set_operand(Operand& o, const ZydisDecodedOperand& z) {
     o.is_explicit = z.visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT;
     o.bits = z.size;
     switch (z.type) {
-        case ZYDIS_OPERAND_TYPE_REGISTER:
-            set_register(o, z.reg.value);
-            break;
-        case ZYDIS_OPERAND_TYPE_MEMORY:
-            set_memory(o, z.mem);
-            break;
+        case ZYDIS_OPERAND_TYPE_REGISTER: set_register(o, z.reg.value); break;
+        case ZYDIS_OPERAND_TYPE_MEMORY: set_memory(o, z.mem); break;
         case ZYDIS_OPERAND_TYPE_IMMEDIATE:
             o.kind = OperandKind::imm;
             o.immediate_is_relative = z.imm.is_relative;
@@ -102,9 +92,7 @@ void set_operand(Operand& o, const ZydisDecodedOperand& z) {
             o.disp = static_cast<i64>(u64{z.ptr.offset});
             o.far_selector = z.ptr.segment;
             break;
-        default:
-            o.kind = OperandKind::other;
-            break;
+        default: o.kind = OperandKind::other; break;
     }
 }
 
@@ -148,22 +136,16 @@ void settle_flags(Insn& i, const ZydisAccessedFlags* f) {
         case ZYDIS_MNEMONIC_RCL:
         case ZYDIS_MNEMONIC_RCR:
         case ZYDIS_MNEMONIC_SHLD:
-        case ZYDIS_MNEMONIC_SHRD:
-            settle_shift_flags(i);
-            break;
+        case ZYDIS_MNEMONIC_SHRD: settle_shift_flags(i); break;
         // Events and SYSCALL save the flags.
         case ZYDIS_MNEMONIC_INT:
         case ZYDIS_MNEMONIC_INT1:
         case ZYDIS_MNEMONIC_INT3:
         case ZYDIS_MNEMONIC_INTO:
-        case ZYDIS_MNEMONIC_SYSCALL:
-            i.flags_read = status;
-            break;
+        case ZYDIS_MNEMONIC_SYSCALL: i.flags_read = status; break;
         // As hypercalls they leave the flags alone.
         case ZYDIS_MNEMONIC_VMCALL:
-        case ZYDIS_MNEMONIC_VMMCALL:
-            i.flags_written = i.flags_undefined = 0;
-            break;
+        case ZYDIS_MNEMONIC_VMMCALL: i.flags_written = i.flags_undefined = 0; break;
         default:
             // REP CMPS/SCAS with a count of 0 compares nothing.
             if (i.rep || i.repne) i.flags_maybe_written = i.flags_written;
@@ -217,9 +199,7 @@ void settle_operands(Insn& i, const ZydisDecodedInstruction& z) {
                 if (i.op[n].kind == OperandKind::gpr) i.op[n].read = true;
             break;
         case ZYDIS_MNEMONIC_BSF:  // a source of 0 leaves the destination as it is (AMD APM 3 BSF)
-        case ZYDIS_MNEMONIC_BSR:
-            i.op[0].read = i.op[0].conditional_write = true;
-            break;
+        case ZYDIS_MNEMONIC_BSR: i.op[0].read = i.op[0].conditional_write = true; break;
         case ZYDIS_MNEMONIC_MASKMOVQ:
         case ZYDIS_MNEMONIC_MASKMOVDQU:
         case ZYDIS_MNEMONIC_VMASKMOVDQU:
@@ -251,10 +231,8 @@ bool is_privileged(const ZydisDecodedInstruction& z) {
         case ZYDIS_MNEMONIC_SWAPGS:
         case ZYDIS_MNEMONIC_SYSRET:
         case ZYDIS_MNEMONIC_SYSEXIT:
-        case ZYDIS_MNEMONIC_XSETBV:
-            return true;
-        default:
-            return z.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED;
+        case ZYDIS_MNEMONIC_XSETBV: return true;
+        default: return z.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED;
     }
 }
 
@@ -299,10 +277,8 @@ bool is_system_transfer(ZydisMnemonic m) {
         case ZYDIS_MNEMONIC_SYSRET:
         case ZYDIS_MNEMONIC_SYSENTER:
         case ZYDIS_MNEMONIC_SYSEXIT:
-        case ZYDIS_MNEMONIC_RSM:
-            return true;
-        default:
-            return false;
+        case ZYDIS_MNEMONIC_RSM: return true;
+        default: return false;
     }
 }
 

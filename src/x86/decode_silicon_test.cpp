@@ -114,10 +114,8 @@ bool testable(const Insn& i) {
         case ZYDIS_MNEMONIC_WRFSBASE:
         case ZYDIS_MNEMONIC_WRGSBASE:
         case ZYDIS_MNEMONIC_DIV:
-        case ZYDIS_MNEMONIC_IDIV:
-            return false;
-        default:
-            break;
+        case ZYDIS_MNEMONIC_IDIV: return false;
+        default: break;
     }
     // 0F 0D with a register is a NOP to Intel, #UD to AMD.
     if (i.mnemonic == ZYDIS_MNEMONIC_NOP && i.opcode == 0x0d) return false;

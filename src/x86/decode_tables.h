@@ -50,21 +50,16 @@ static_assert(register_names[ZYDIS_REGISTER_GS].number == 5);
 inline bool offered(const ZydisDecodedInstruction& z) {
     switch (z.encoding) {
         case ZYDIS_INSTRUCTION_ENCODING_LEGACY:
-        case ZYDIS_INSTRUCTION_ENCODING_VEX:
-            break;
-        default:
-            return false;
+        case ZYDIS_INSTRUCTION_ENCODING_VEX: break;
+        default: return false;
     }
     switch (z.mnemonic) {
         case ZYDIS_MNEMONIC_UD0:
         case ZYDIS_MNEMONIC_UD1:
-        case ZYDIS_MNEMONIC_UD2:
-            return false;
+        case ZYDIS_MNEMONIC_UD2: return false;
         case ZYDIS_MNEMONIC_VMCALL:  // hypercalls
-        case ZYDIS_MNEMONIC_VMMCALL:
-            return true;
-        default:
-            break;
+        case ZYDIS_MNEMONIC_VMMCALL: return true;
+        default: break;
     }
     switch (z.meta.isa_ext) {
         case ZYDIS_ISA_EXT_ADOX_ADCX:
@@ -105,10 +100,8 @@ inline bool offered(const ZydisDecodedInstruction& z) {
         case ZYDIS_ISA_EXT_VAES:
         case ZYDIS_ISA_EXT_VPCLMULQDQ:
         case ZYDIS_ISA_EXT_X87:
-        case ZYDIS_ISA_EXT_XSAVE:
-            return true;
-        default:
-            return false;
+        case ZYDIS_ISA_EXT_XSAVE: return true;
+        default: return false;
     }
 }
 
@@ -129,15 +122,12 @@ inline bool touches_vector_state(const ZydisDecodedInstruction& z) {
         case ZYDIS_MNEMONIC_CRC32:
         case ZYDIS_MNEMONIC_PAUSE:
         case ZYDIS_MNEMONIC_XGETBV:
-        case ZYDIS_MNEMONIC_XSETBV:
-            return false;
+        case ZYDIS_MNEMONIC_XSETBV: return false;
         case ZYDIS_MNEMONIC_FXSAVE:
         case ZYDIS_MNEMONIC_FXSAVE64:
         case ZYDIS_MNEMONIC_FXRSTOR:
-        case ZYDIS_MNEMONIC_FXRSTOR64:
-            return true;
-        default:
-            break;
+        case ZYDIS_MNEMONIC_FXRSTOR64: return true;
+        default: break;
     }
     switch (z.meta.isa_ext) {
         case ZYDIS_ISA_EXT_X87:
@@ -158,10 +148,8 @@ inline bool touches_vector_state(const ZydisDecodedInstruction& z) {
         case ZYDIS_ISA_EXT_SHA:
         case ZYDIS_ISA_EXT_VAES:
         case ZYDIS_ISA_EXT_VPCLMULQDQ:
-        case ZYDIS_ISA_EXT_XSAVE:
-            return true;
-        default:
-            return false;
+        case ZYDIS_ISA_EXT_XSAVE: return true;
+        default: return false;
     }
 }
 

@@ -404,18 +404,10 @@ TEST(Decode, Table) {
         Insn i;
         std::string got;
         switch (decode(parse(c.hex), size_of(c.bits), i)) {
-            case DecodeStatus::ok:
-                got = describe(i);
-                break;
-            case DecodeStatus::need_more:
-                got = "need more";
-                break;
-            case DecodeStatus::invalid:
-                got = "invalid";
-                break;
-            case DecodeStatus::too_long:
-                got = "too long";
-                break;
+            case DecodeStatus::ok: got = describe(i); break;
+            case DecodeStatus::need_more: got = "need more"; break;
+            case DecodeStatus::invalid: got = "invalid"; break;
+            case DecodeStatus::too_long: got = "too long"; break;
         }
         EXPECT_EQ(got, c.expected) << c.bits << ": " << c.hex;
     }

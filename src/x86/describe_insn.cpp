@@ -26,30 +26,18 @@ std::string address(const Operand& o) {
 
 std::string operand(const Operand& o) {
     switch (o.kind) {
-        case OperandKind::none:
-            return "none";
-        case OperandKind::gpr:
-            return fmt::format("r{}{}", o.reg, o.high8 ? "h" : "");
-        case OperandKind::segment:
-            return segment_names[o.reg % 6];
-        case OperandKind::control:
-            return fmt::format("cr{}", o.reg);
-        case OperandKind::debug:
-            return fmt::format("dr{}", o.reg);
-        case OperandKind::mmx:
-            return fmt::format("mm{}", o.reg);
-        case OperandKind::x87:
-            return fmt::format("st{}", o.reg);
-        case OperandKind::vector:
-            return fmt::format("v{}", o.reg);
-        case OperandKind::imm:
-            return fmt::format("{}{}", o.immediate_is_relative ? "rel " : "", o.disp);
-        case OperandKind::mem:
-            return address(o);
-        case OperandKind::far_ptr:
-            return fmt::format("{:#x}:{:#x}", o.far_selector, o.disp);
-        case OperandKind::other:
-            break;
+        case OperandKind::none: return "none";
+        case OperandKind::gpr: return fmt::format("r{}{}", o.reg, o.high8 ? "h" : "");
+        case OperandKind::segment: return segment_names[o.reg % 6];
+        case OperandKind::control: return fmt::format("cr{}", o.reg);
+        case OperandKind::debug: return fmt::format("dr{}", o.reg);
+        case OperandKind::mmx: return fmt::format("mm{}", o.reg);
+        case OperandKind::x87: return fmt::format("st{}", o.reg);
+        case OperandKind::vector: return fmt::format("v{}", o.reg);
+        case OperandKind::imm: return fmt::format("{}{}", o.immediate_is_relative ? "rel " : "", o.disp);
+        case OperandKind::mem: return address(o);
+        case OperandKind::far_ptr: return fmt::format("{:#x}:{:#x}", o.far_selector, o.disp);
+        case OperandKind::other: break;
     }
     return "other";
 }

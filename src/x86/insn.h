@@ -16,7 +16,20 @@ namespace triune::x86 {
 /// Width of code: what CS.D/L select.
 enum class CodeSize : u8 { bits16, bits32, bits64 };
 
-enum class OperandKind : u8 { none, gpr, segment, control, debug, mmx, x87, vector, imm, mem, far_ptr, other };
+enum class OperandKind : u8 {
+    none,
+    gpr,
+    segment,
+    control,
+    debug,
+    mmx,
+    x87,
+    vector,
+    imm,
+    mem,
+    far_ptr,
+    other
+};
 
 /// Which field of the instruction names an operand's register (what a rewriter has to change).
 enum class OperandField : u8 { none, modrm_reg, modrm_rm, vvvv, opcode, other };
@@ -43,7 +56,8 @@ struct Operand {
     i8 base = -1, index = -1;
     u8 scale = 0;
     u8 segment = 3;  ///< effective segment (Seg)
-    i64 disp = 0;    ///< mem: displacement; imm: the value, sign-extended where the ISA says so; far_ptr: offset
+    i64 disp =
+        0;  ///< mem: displacement; imm: the value, sign-extended where the ISA says so; far_ptr: offset
 };
 
 inline constexpr i8 base_rip = 16;
@@ -59,24 +73,25 @@ struct Insn {
     bool lock = false;
     bool rep = false;    ///< repeats (string instructions only): F3, or F2 where both mean the same
     bool repne = false;  ///< F2 before CMPS, SCAS
-    bool vex = false;             ///< VEX-encoded
-    bool uses_vector_state = false;  ///< touches x87, MMX, SSE, AVX registers or MXCSR/FCW
-    bool is_branch = false;       ///< changes RIP other than to the next instruction
-    bool privileged = false;      ///< CPL 0 only
+    bool vex = false;    ///< VEX-encoded
+    bool uses_vector_state = false;               ///< touches x87, MMX, SSE, AVX registers or MXCSR/FCW
+    bool is_branch = false;                       ///< changes RIP other than to the next instruction
+    bool privileged = false;                      ///< CPL 0 only
     ZydisISAExt isa_ext = ZYDIS_ISA_EXT_INVALID;  ///< which CPUID feature it belongs to, roughly…
     ZydisISASet isa_set = ZYDIS_ISA_SET_INVALID;  ///< …and finely (SSE4.1 or SSE4.2)
-    u8 opcode_map = 0;            ///< 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A
+    u8 opcode_map = 0;                            ///< 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A
     u8 opcode = 0;
-    u8 modrm_offset = 0, disp_offset = 0, disp_bits = 0, imm_offset = 0, imm_bits = 0;  ///< offsets 0 when absent
-    u8 prefix_bytes = 0;          ///< legacy prefixes + REX/VEX before the opcode or escape
-    u8 rex = 0;                   ///< the REX byte, 0 if none
+    u8 modrm_offset = 0, disp_offset = 0, disp_bits = 0, imm_offset = 0,
+       imm_bits = 0;      ///< offsets 0 when absent
+    u8 prefix_bytes = 0;  ///< legacy prefixes + REX/VEX before the opcode or escape
+    u8 rex = 0;           ///< the REX byte, 0 if none
     bool has_modrm = false;
     u8 modrm = 0;
     /// Status flags (x86::flag bits, also DF): read; certainly written (set, cleared, by result, or
     /// undefined); possibly left unchanged although listed as written (shifts by CL, REP CMPS…).
     /// What is maybe written is also in flags_written: killed for sure is written & ~maybe_written.
     u32 flags_read = 0, flags_written = 0, flags_maybe_written = 0;
-    u32 flags_undefined = 0;      ///< subset of flags_written with no defined value
+    u32 flags_undefined = 0;  ///< subset of flags_written with no defined value
     std::array<Operand, 10> op{};
     std::array<u8, 15> bytes{};
 

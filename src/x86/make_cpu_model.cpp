@@ -36,14 +36,10 @@ bool host_has(const Feature& f) {
 bool can_offer(const Feature& f, const CpuIdentity& id) {
     switch (f.offer) {
         // AVX also needs the host's kernel; __builtin_cpu_supports() asks for both.
-        case Offer::native:
-            return host_has(f) && (f.name != "avx" || __builtin_cpu_supports("avx"));
-        case Offer::emulated:
-            return true;
-        case Offer::intel:
-            return id.intel();
-        case Offer::amd:
-            return !id.intel();
+        case Offer::native: return host_has(f) && (f.name != "avx" || __builtin_cpu_supports("avx"));
+        case Offer::emulated: return true;
+        case Offer::intel: return id.intel();
+        case Offer::amd: return !id.intel();
     }
     return false;
 }

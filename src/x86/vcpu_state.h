@@ -39,9 +39,8 @@ struct DescriptorTable {
 
 namespace flag {
 inline constexpr u64 cf = 1 << 0, pf = 1 << 2, af = 1 << 4, zf = 1 << 6, sf = 1 << 7, tf = 1 << 8,
-                     if_ = 1 << 9, df = 1 << 10, of = 1 << 11, iopl = 3 << 12, nt = 1 << 14,
-                     rf = 1 << 16, vm = 1 << 17, ac = 1 << 18, vif = 1 << 19, vip = 1 << 20,
-                     id = 1 << 21, fixed = 1 << 1;
+                     if_ = 1 << 9, df = 1 << 10, of = 1 << 11, iopl = 3 << 12, nt = 1 << 14, rf = 1 << 16,
+                     vm = 1 << 17, ac = 1 << 18, vif = 1 << 19, vip = 1 << 20, id = 1 << 21, fixed = 1 << 1;
 inline constexpr u64 arithmetic = cf | pf | af | zf | sf | of;
 }  // namespace flag
 
@@ -50,11 +49,10 @@ inline constexpr u64 pe = 1 << 0, mp = 1 << 1, em = 1 << 2, ts = 1 << 3, et = 1 
                      wp = 1 << 16, am = 1 << 18, nw = 1 << 29, cd = 1 << 30, pg = u64{1} << 31;
 }
 namespace cr4 {
-inline constexpr u64 vme = 1 << 0, pvi = 1 << 1, tsd = 1 << 2, de = 1 << 3, pse = 1 << 4,
-                     pae = 1 << 5, mce = 1 << 6, pge = 1 << 7, pce = 1 << 8, osfxsr = 1 << 9,
-                     osxmmexcpt = 1 << 10, umip = 1 << 11, la57 = 1 << 12, fsgsbase = 1 << 16,
-                     pcide = 1 << 17, osxsave = 1 << 18, smep = 1 << 20, smap = 1 << 21,
-                     pke = 1 << 22;
+inline constexpr u64 vme = 1 << 0, pvi = 1 << 1, tsd = 1 << 2, de = 1 << 3, pse = 1 << 4, pae = 1 << 5,
+                     mce = 1 << 6, pge = 1 << 7, pce = 1 << 8, osfxsr = 1 << 9, osxmmexcpt = 1 << 10,
+                     umip = 1 << 11, la57 = 1 << 12, fsgsbase = 1 << 16, pcide = 1 << 17, osxsave = 1 << 18,
+                     smep = 1 << 20, smap = 1 << 21, pke = 1 << 22;
 }
 namespace efer {
 inline constexpr u64 sce = 1 << 0, lme = 1 << 8, lma = 1 << 10, nxe = 1 << 11, ffxsr = 1 << 14,
@@ -63,8 +61,8 @@ inline constexpr u64 sce = 1 << 0, lme = 1 << 8, lma = 1 << 10, nxe = 1 << 11, f
 
 /// Exception vectors (Intel SDM 3A table 6-1).
 namespace vec {
-inline constexpr u8 de = 0, db = 1, nmi = 2, bp = 3, of = 4, br = 5, ud = 6, nm = 7, df = 8, ts = 10,
-                    np = 11, ss = 12, gp = 13, pf = 14, mf = 16, ac = 17, mc = 18, xm = 19;
+inline constexpr u8 de = 0, db = 1, nmi = 2, bp = 3, of = 4, br = 5, ud = 6, nm = 7, df = 8, ts = 10, np = 11,
+                    ss = 12, gp = 13, pf = 14, mf = 16, ac = 17, mc = 18, xm = 19;
 }
 
 /// Size of the guest's extended state in the standard (non-compacted) XSAVE format: x87, SSE

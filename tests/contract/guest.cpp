@@ -77,7 +77,8 @@ void Bench::vcpu_thread(unsigned index) {
         {
             const std::lock_guard lock(mutex_);
             if (const auto* s = std::get_if<hypervisor::Shutdown>(&exit)) trouble += "shutdown: " + s->report;
-            if (const auto* e = std::get_if<hypervisor::InternalError>(&exit)) trouble += "internal error: " + e->reason;
+            if (const auto* e = std::get_if<hypervisor::InternalError>(&exit))
+                trouble += "internal error: " + e->reason;
             if (std::holds_alternative<hypervisor::Kicked>(exit) && !finished_) continue;
         }
         break;
@@ -112,9 +113,10 @@ void Bench::run(unsigned seconds) {
 std::string Bench::story() {
     std::array<u64, 4> d{};
     (void)memory_->read(detail, d.data(), sizeof d);
-    return fmt::format("result {:#x} (0x100 + n: check n saw {:#x}; 0xdead: vector {:#x}, then {:#x} {:#x}, cr2 {:#x})\n"
-                       "log: {}\n{}",
-                       result, d[0], d[0], d[1], d[2], d[3], log, trouble);
+    return fmt::format(
+        "result {:#x} (0x100 + n: check n saw {:#x}; 0xdead: vector {:#x}, then {:#x} {:#x}, cr2 {:#x})\n"
+        "log: {}\n{}",
+        result, d[0], d[0], d[1], d[2], d[3], log, trouble);
 }
 
 u32 Bench::port_read(u16, unsigned) { return ~0u; }
@@ -126,11 +128,10 @@ void Bench::port_write(u16 port, u32 value, unsigned) {
             log += static_cast<char>(value);
             break;
         }
-        case 0xf4:
-            {
-                const std::lock_guard lock(mutex_);
-                if (!finished_) result = value;
-            }
+        case 0xf4: {
+            const std::lock_guard lock(mutex_);
+            if (!finished_) result = value;
+        }
             finish();
             break;
         case 0xf5: vm_->set_gsi(value & 0xff, value & 0x100); break;

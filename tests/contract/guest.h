@@ -33,9 +33,9 @@ public:
     /// is up. The boot processor starts at 0:0x8000 in real mode.
     void run(unsigned seconds = 20);
 
-    u32 result = 0;             ///< what the guest wrote to port 0xf4, 0 if it did not
-    std::string log;            ///< what it wrote to 0xe9
-    std::string trouble;        ///< shutdown, timeout or internal error, with vCPU states
+    u32 result = 0;                       ///< what the guest wrote to port 0xf4, 0 if it did not
+    std::string log;                      ///< what it wrote to 0xe9
+    std::string trouble;                  ///< shutdown, timeout or internal error, with vCPU states
     std::function<void(u32)> on_port_f7;  ///< further hook: called with what is written to 0xf7
 
     /// For a person: everything about a guest that did not pass.

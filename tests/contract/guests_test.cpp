@@ -26,8 +26,9 @@ TEST_P(Guests, Pass) {
 }
 
 constexpr GuestCase guests[] = {
-    {"long_mode", 1}, {"page_fault", 1}, {"syscall", 1}, {"timer", 1}, {"self_modifying", 1}, {"strings", 1},
-    {"exceptions", 1}, {"vector", 1}, {"real_mode", 1}, {"protected32", 1}, {"interrupts", 1}, {"smp", 2},
+    {"long_mode", 1},      {"page_fault", 1},  {"syscall", 1},    {"timer", 1},
+    {"self_modifying", 1}, {"strings", 1},     {"exceptions", 1}, {"vector", 1},
+    {"real_mode", 1},      {"protected32", 1}, {"interrupts", 1}, {"smp", 2},
 };
 
 INSTANTIATE_TEST_SUITE_P(All, Guests,

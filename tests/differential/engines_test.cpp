@@ -98,9 +98,7 @@ private:
 };
 
 /// Bytes of the XSAVE area that both engines define.
-bool compared(unsigned n) {
-    return !(n >= 6 && n < 24) && !(n >= 28 && n < 32) && !(n >= 416 && n < 576);
-}
+bool compared(unsigned n) { return !(n >= 6 && n < 24) && !(n >= 28 && n < 32) && !(n >= 416 && n < 576); }
 
 void compare(const Options& options, u64 rounds) {
     const u64 seed = setting("TRIUNE_SEED", 20260102), count = setting("TRIUNE_COUNT", rounds);
@@ -132,12 +130,8 @@ void compare(const Options& options, u64 rounds) {
     EXPECT_GT(completed, count / 4) << "too few sequences ran to their end to mean anything";
 }
 
-TEST(Engines, WholeBlocks) {
-    compare({}, 20000);
-}
-TEST(Engines, SingleInstructions) {
-    compare({.max_instructions = 1}, 10000);
-}
+TEST(Engines, WholeBlocks) { compare({}, 20000); }
+TEST(Engines, SingleInstructions) { compare({.max_instructions = 1}, 10000); }
 
 }  // namespace
 }  // namespace triune::differential

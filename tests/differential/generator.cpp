@@ -64,19 +64,15 @@ bool excluded(const Insn& i) {
         case ZYDIS_MNEMONIC_XSAVE:
         case ZYDIS_MNEMONIC_XSAVE64:
         case ZYDIS_MNEMONIC_XRSTOR:
-        case ZYDIS_MNEMONIC_XRSTOR64:
-            return true;
+        case ZYDIS_MNEMONIC_XRSTOR64: return true;
         // 0F 0D with a register operand: a NOP on Intel's processors, #UD on AMD's.
-        case ZYDIS_MNEMONIC_NOP:
-            return i.opcode_map == 1 && i.opcode == 0x0d;
+        case ZYDIS_MNEMONIC_NOP: return i.opcode_map == 1 && i.opcode == 0x0d;
         // A register bit offset reaches anywhere.
         case ZYDIS_MNEMONIC_BT:
         case ZYDIS_MNEMONIC_BTS:
         case ZYDIS_MNEMONIC_BTR:
-        case ZYDIS_MNEMONIC_BTC:
-            return i.memory() && i.op[1].kind == OperandKind::gpr;
-        default:
-            return false;
+        case ZYDIS_MNEMONIC_BTC: return i.memory() && i.op[1].kind == OperandKind::gpr;
+        default: return false;
     }
 }
 
@@ -87,8 +83,7 @@ bool safe_operands(const Insn& i) {
             case OperandKind::segment:
             case OperandKind::control:
             case OperandKind::debug:
-            case OperandKind::far_ptr:
-                return false;
+            case OperandKind::far_ptr: return false;
             case OperandKind::gpr:
                 if (o.reg == x86::rsp && !o.high8) return false;
                 break;
@@ -101,8 +96,7 @@ bool safe_operands(const Insn& i) {
                     i.address_bits != 64 || o.disp < -512 || o.disp > 512)
                     return false;
                 break;
-            default:
-                break;
+            default: break;
         }
     }
     return true;
@@ -112,16 +106,11 @@ bool safe_operands(const Insn& i) {
 
 u64 Generator::value() {
     switch (random_() % 8) {
-        case 0:
-            return 0;
-        case 1:
-            return ~u64{0};
-        case 2:
-            return u64{1} << (random_() % 64);
-        case 3:
-            return (u64{1} << (random_() % 64)) - 1;
-        case 4:
-            return static_cast<u64>(static_cast<i64>(static_cast<i8>(random_())));
+        case 0: return 0;
+        case 1: return ~u64{0};
+        case 2: return u64{1} << (random_() % 64);
+        case 3: return (u64{1} << (random_() % 64)) - 1;
+        case 4: return static_cast<u64>(static_cast<i64>(static_cast<i8>(random_())));
         case 5: {  // two floats
             const float f[2] = {static_cast<float>(static_cast<i32>(random_())) / 1024.0f,
                                 static_cast<float>(static_cast<i16>(random_()))};
@@ -135,8 +124,7 @@ u64 Generator::value() {
             std::memcpy(&v, &d, 8);
             return v;
         }
-        default:
-            return random_();
+        default: return random_();
     }
 }
 
@@ -190,11 +178,8 @@ Insn Generator::instruction(Family family) {
             if (random_() % 2) b[n++] = prefixes[random_() % 3];
             if (random_() % 2) b[n++] = static_cast<u8>(0x40 | (random_() & 15));
             switch (random_() % (vector ? 6 : 4)) {
-                case 0:
-                    break;
-                case 1:
-                    b[n++] = 0x0f;
-                    break;
+                case 0: break;
+                case 1: b[n++] = 0x0f; break;
                 case 2:
                     b[n++] = 0x0f;
                     b[n++] = 0x38;
@@ -203,9 +188,7 @@ Insn Generator::instruction(Family family) {
                     b[n++] = 0x0f;
                     b[n++] = 0x3a;
                     break;
-                default:
-                    b[n++] = 0x0f;
-                    break;
+                default: b[n++] = 0x0f; break;
             }
         } else if (random_() % 2) {
             b[n++] = 0xc4;

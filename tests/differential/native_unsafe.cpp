@@ -109,15 +109,9 @@ namespace {
 
 void on_signal(int signal, siginfo_t* info, void*) {
     switch (signal) {
-        case SIGILL:
-            caught = x86::vec::ud;
-            break;
-        case SIGFPE:
-            caught = info->si_code == FPE_INTDIV ? x86::vec::de : x86::vec::xm;
-            break;
-        default:
-            caught = x86::vec::gp;
-            break;
+        case SIGILL: caught = x86::vec::ud; break;
+        case SIGFPE: caught = info->si_code == FPE_INTDIV ? x86::vec::de : x86::vec::xm; break;
+        default: caught = x86::vec::gp; break;
     }
     siglongjmp(escape, 1);
 }
@@ -149,12 +143,8 @@ Native::~Native() {
     if (impl_->code) munmap(impl_->code, 4096);
 }
 
-bool Native::usable() const {
-    return impl_->code;
-}
-std::span<u8> Native::data() {
-    return {impl_->data, data_bytes};
-}
+bool Native::usable() const { return impl_->code; }
+std::span<u8> Native::data() { return {impl_->data, data_bytes}; }
 
 int Native::run(std::span<const u8> instruction, Registers& r) {
     mprotect(impl_->code, 4096, PROT_READ | PROT_WRITE);

@@ -108,12 +108,8 @@ void compare(Family family, u64 rounds) {
     for (u64 n = 0; n < count && c.failures < stop_after; ++n) c.check(g, family, seed, n);
 }
 
-TEST(Silicon, IntegerInstructions) {
-    compare(Family::integer, 40000);
-}
-TEST(Silicon, VectorInstructions) {
-    compare(Family::vector, 40000);
-}
+TEST(Silicon, IntegerInstructions) { compare(Family::integer, 40000); }
+TEST(Silicon, VectorInstructions) { compare(Family::vector, 40000); }
 
 }  // namespace
 }  // namespace triune::differential

@@ -83,7 +83,8 @@ bool SoftVcpu::take_signals() {
     if (s.take(Signal::nmi)) nmi_pending_ = true;
     if (s.take(Signal::init)) init();
     // Only a processor that waits for it heeds a start-up message (Intel SDM 3A 9.4.4.1).
-    if (s.take(Signal::sipi) && c_.state.waiting_for_sipi) startup(s.sipi_vector.load(std::memory_order_relaxed));
+    if (s.take(Signal::sipi) && c_.state.waiting_for_sipi)
+        startup(s.sipi_vector.load(std::memory_order_relaxed));
     return s.take(Signal::kick);
 }
 
@@ -126,7 +127,8 @@ bool SoftVcpu::inject() {
         if (s.interrupt_shadow && interp_.step() == interp::Interpreter::Step::shutdown) return false;
         if (!s.interrupt_shadow) {
             nmi_pending_ = false;
-            if (system_.deliver_interrupt(x86::vec::nmi, System::EventKind::nmi) == System::Delivered::shutdown)
+            if (system_.deliver_interrupt(x86::vec::nmi, System::EventKind::nmi) ==
+                System::Delivered::shutdown)
                 return false;
         }
     }

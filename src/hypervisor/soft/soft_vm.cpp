@@ -12,7 +12,8 @@ public:
 
     Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index) override {
         if (index >= state_->config().cpus)
-            return fail("vCPU " + std::to_string(index) + ": the VM has only " + std::to_string(state_->config().cpus));
+            return fail("vCPU " + std::to_string(index) + ": the VM has only " +
+                        std::to_string(state_->config().cpus));
         if (std::exchange(state_->slot(index).created, true))
             return fail("vCPU " + std::to_string(index) + " exists already");
         return std::make_unique<SoftVcpu>(state_, index);

@@ -56,9 +56,7 @@ Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
     return vm;
 }
 
-VmState::~VmState() {
-    config_.memory->remove_code_watcher(this);
-}
+VmState::~VmState() { config_.memory->remove_code_watcher(this); }
 
 // The page's code flag is set already, so a vCPU that has dropped its write permissions since then
 // finds the flag when it fills its TLB anew. It takes the signal between two guest instructions and

@@ -66,7 +66,8 @@ TEST_F(VmStateTest, DroppingPermissionsWaitsForWhoIsInTheGuest) {
     EXPECT_FALSE(done);
     EXPECT_TRUE(signals.take(cpu::Signal::tlb_write_flush));
     t.join();
-    EXPECT_TRUE(vm->slot(2).context().signals.take(cpu::Signal::tlb_write_flush)) << "it takes it when it enters";
+    EXPECT_TRUE(vm->slot(2).context().signals.take(cpu::Signal::tlb_write_flush))
+        << "it takes it when it enters";
     EXPECT_EQ(vm->slot(0).in_guest, 1u);
     EXPECT_FALSE(vm->slot(0).context().signals.any());
 }
@@ -78,7 +79,8 @@ TEST_F(VmStateTest, AllDroppingAtOnceEnds) {
             vm->slot(i).in_guest = 1;
             for (int n = 0; n < 2000; ++n) {
                 vm->drop_write_permissions(i);
-                (void)vm->slot(i).context().signals.take(cpu::Signal::tlb_write_flush);  // as Mmu::mark_code does
+                (void)vm->slot(i).context().signals.take(
+                    cpu::Signal::tlb_write_flush);  // as Mmu::mark_code does
             }
             vm->slot(i).in_guest = 0;
         });
@@ -99,7 +101,8 @@ TEST_F(VmStateTest, WrittenCodeIsQueuedForEveryVcpuAndBounded) {
     EXPECT_LE(vm->slot(0).code_written.size(), 65u);
     u64 covered = 0;
     for (const auto& r : vm->slot(0).code_written)
-        for (Gpa gpa = 0; gpa < 1000 * 4096; gpa += 8192) covered += gpa >= r.gpa && gpa + 4 <= r.gpa + r.size;
+        for (Gpa gpa = 0; gpa < 1000 * 4096; gpa += 8192)
+            covered += gpa >= r.gpa && gpa + 4 <= r.gpa + r.size;
     EXPECT_GE(covered, 500u);
 }
 

@@ -37,10 +37,8 @@ bool vector_declined(const x86::Insn& i) {
         case ZYDIS_MNEMONIC_VMASKMOVPS:
         case ZYDIS_MNEMONIC_VMASKMOVPD:
         case ZYDIS_MNEMONIC_VPMASKMOVD:
-        case ZYDIS_MNEMONIC_VPMASKMOVQ:
-            return true;
-        default:
-            break;
+        case ZYDIS_MNEMONIC_VPMASKMOVQ: return true;
+        default: break;
     }
     for (u8 n = 0; n < i.operand_count; ++n)
         if (i.op[n].vsib) return true;
@@ -161,10 +159,8 @@ bool copied(ZydisMnemonic m) {
         case ZYDIS_MNEMONIC_SETO:
         case ZYDIS_MNEMONIC_SETP:
         case ZYDIS_MNEMONIC_SETS:
-        case ZYDIS_MNEMONIC_SETZ:
-            return true;
-        default:
-            return false;
+        case ZYDIS_MNEMONIC_SETZ: return true;
+        default: return false;
     }
 }
 
@@ -179,10 +175,8 @@ bool skipped(ZydisMnemonic m) {
         case ZYDIS_MNEMONIC_PREFETCHT1:
         case ZYDIS_MNEMONIC_PREFETCHT2:
         case ZYDIS_MNEMONIC_PREFETCHW:
-        case ZYDIS_MNEMONIC_PREFETCHWT1:
-            return true;
-        default:
-            return false;
+        case ZYDIS_MNEMONIC_PREFETCHWT1: return true;
+        default: return false;
     }
 }
 
@@ -196,15 +190,13 @@ bool operands_copyable(const x86::Insn& i) {
             case x86::OperandKind::segment:
             case x86::OperandKind::control:
             case x86::OperandKind::debug:
-            case x86::OperandKind::far_ptr:
-                return false;
+            case x86::OperandKind::far_ptr: return false;
             case x86::OperandKind::mem:
                 if (o.agen || !o.is_explicit || !i.has_modrm) return false;
                 if (o.bits == 0 || o.bits > 256) return false;
                 ++memory_operands;
                 break;
-            default:
-                break;
+            default: break;
         }
     }
     return memory_operands <= 1;
@@ -226,10 +218,8 @@ Treatment branch(const x86::Insn& i) {
         case ZYDIS_MNEMONIC_JECXZ:
         case ZYDIS_MNEMONIC_LOOP:
         case ZYDIS_MNEMONIC_LOOPE:
-        case ZYDIS_MNEMONIC_LOOPNE:
-            return Treatment::loop;
-        default:
-            break;
+        case ZYDIS_MNEMONIC_LOOPNE: return Treatment::loop;
+        default: break;
     }
     const bool jcc = relative && ((i.opcode_map == 0 && (i.opcode & 0xf0) == 0x70) ||
                                   (i.opcode_map == 1 && (i.opcode & 0xf0) == 0x80));
@@ -240,22 +230,15 @@ Treatment branch(const x86::Insn& i) {
 
 SystemOp system_op(const x86::Insn& i) {
     switch (i.mnemonic) {
-        case ZYDIS_MNEMONIC_SYSCALL:
-            return SystemOp::syscall;
-        case ZYDIS_MNEMONIC_SYSRET:
-            return i.operand_bits == 64 ? SystemOp::sysret64 : SystemOp::sysret32;
-        case ZYDIS_MNEMONIC_RDMSR:
-            return SystemOp::rdmsr;
-        case ZYDIS_MNEMONIC_WRMSR:
-            return SystemOp::wrmsr;
-        case ZYDIS_MNEMONIC_CPUID:
-            return SystemOp::cpuid;
-        case ZYDIS_MNEMONIC_INVLPG:
-            return SystemOp::invlpg;
+        case ZYDIS_MNEMONIC_SYSCALL: return SystemOp::syscall;
+        case ZYDIS_MNEMONIC_SYSRET: return i.operand_bits == 64 ? SystemOp::sysret64 : SystemOp::sysret32;
+        case ZYDIS_MNEMONIC_RDMSR: return SystemOp::rdmsr;
+        case ZYDIS_MNEMONIC_WRMSR: return SystemOp::wrmsr;
+        case ZYDIS_MNEMONIC_CPUID: return SystemOp::cpuid;
+        case ZYDIS_MNEMONIC_INVLPG: return SystemOp::invlpg;
         case ZYDIS_MNEMONIC_MOV:
             return i.op[0].kind == x86::OperandKind::control ? SystemOp::write_cr3 : SystemOp::read_cr2;
-        default:
-            return SystemOp::iret;
+        default: return SystemOp::iret;
     }
 }
 
@@ -272,34 +255,23 @@ Treatment system_treatment(const x86::Insn& i, mmu::TlbMode mode) {
     const bool kernel = mode != mmu::TlbMode::user;
     const x86::Operand &to = i.op[0], &from = i.op[1];
     switch (i.mnemonic) {
-        case ZYDIS_MNEMONIC_SYSCALL:
-            return Treatment::system;
-        case ZYDIS_MNEMONIC_CPUID:
-            return Treatment::system;
+        case ZYDIS_MNEMONIC_SYSCALL: return Treatment::system;
+        case ZYDIS_MNEMONIC_CPUID: return Treatment::system;
         case ZYDIS_MNEMONIC_SYSRET:
         case ZYDIS_MNEMONIC_IRETQ:
         case ZYDIS_MNEMONIC_RDMSR:
         case ZYDIS_MNEMONIC_WRMSR:
-        case ZYDIS_MNEMONIC_INVLPG:
-            return kernel ? Treatment::system : Treatment::decline;
-        case ZYDIS_MNEMONIC_CLI:
-            return kernel ? Treatment::cli : Treatment::decline;
-        case ZYDIS_MNEMONIC_STI:
-            return kernel ? Treatment::sti : Treatment::decline;
-        case ZYDIS_MNEMONIC_CLD:
-            return Treatment::cld;
-        case ZYDIS_MNEMONIC_STD:
-            return Treatment::std;
-        case ZYDIS_MNEMONIC_PUSHFQ:
-            return Treatment::pushf;
-        case ZYDIS_MNEMONIC_SWAPGS:
-            return kernel ? Treatment::swapgs : Treatment::decline;
+        case ZYDIS_MNEMONIC_INVLPG: return kernel ? Treatment::system : Treatment::decline;
+        case ZYDIS_MNEMONIC_CLI: return kernel ? Treatment::cli : Treatment::decline;
+        case ZYDIS_MNEMONIC_STI: return kernel ? Treatment::sti : Treatment::decline;
+        case ZYDIS_MNEMONIC_CLD: return Treatment::cld;
+        case ZYDIS_MNEMONIC_STD: return Treatment::std;
+        case ZYDIS_MNEMONIC_PUSHFQ: return Treatment::pushf;
+        case ZYDIS_MNEMONIC_SWAPGS: return kernel ? Treatment::swapgs : Treatment::decline;
         case ZYDIS_MNEMONIC_RDTSC:
-        case ZYDIS_MNEMONIC_RDTSCP:
-            return Treatment::rdtsc;
+        case ZYDIS_MNEMONIC_RDTSCP: return Treatment::rdtsc;
         case ZYDIS_MNEMONIC_STAC:
-        case ZYDIS_MNEMONIC_CLAC:
-            return kernel ? Treatment::set_ac : Treatment::decline;
+        case ZYDIS_MNEMONIC_CLAC: return kernel ? Treatment::set_ac : Treatment::decline;
         case ZYDIS_MNEMONIC_MOVSB:
         case ZYDIS_MNEMONIC_MOVSW:
         case ZYDIS_MNEMONIC_MOVSD:
@@ -320,8 +292,7 @@ Treatment system_treatment(const x86::Insn& i, mmu::TlbMode mode) {
             if (from.kind == x86::OperandKind::segment && to.kind == x86::OperandKind::gpr)
                 return Treatment::read_segment;
             return Treatment::decline;
-        default:
-            return Treatment::decline;
+        default: return Treatment::decline;
     }
 }
 
@@ -331,16 +302,14 @@ Treatment classify(const x86::Insn& i, mmu::TlbMode mode) {
     if (const Treatment t = system_treatment(i, mode); t != Treatment::decline) return t;
     if (i.is_branch) return branch(i);
     switch (i.mnemonic) {
-        case ZYDIS_MNEMONIC_LEA:
-            return Treatment::lea;
+        case ZYDIS_MNEMONIC_LEA: return Treatment::lea;
         case ZYDIS_MNEMONIC_PUSH:
             if (i.operand_bits != 64 || i.op[0].kind == x86::OperandKind::segment) return Treatment::decline;
             return Treatment::push;
         case ZYDIS_MNEMONIC_POP:
             if (i.operand_bits != 64 || i.op[0].kind != x86::OperandKind::gpr) return Treatment::decline;
             return Treatment::pop;
-        case ZYDIS_MNEMONIC_LEAVE:
-            return i.operand_bits == 64 ? Treatment::leave : Treatment::decline;
+        case ZYDIS_MNEMONIC_LEAVE: return i.operand_bits == 64 ? Treatment::leave : Treatment::decline;
         case ZYDIS_MNEMONIC_BT:
         case ZYDIS_MNEMONIC_BTS:
         case ZYDIS_MNEMONIC_BTR:
@@ -351,16 +320,13 @@ Treatment classify(const x86::Insn& i, mmu::TlbMode mode) {
         case ZYDIS_MNEMONIC_MOV:
             if (i.memory() && !i.has_modrm) return Treatment::moffs;
             break;
-        default:
-            break;
+        default: break;
     }
     if (skipped(i.mnemonic)) return Treatment::skip;
     const bool known = i.uses_vector_state ? !vector_declined(i) : copied(i.mnemonic);
     return known && operands_copyable(i) ? Treatment::copy : Treatment::decline;
 }
 
-bool uses_avx(const x86::Insn& i) {
-    return i.vex && i.uses_vector_state;
-}
+bool uses_avx(const x86::Insn& i) { return i.vex && i.uses_vector_state; }
 
 }  // namespace triune::hypervisor::soft::bt

@@ -50,9 +50,7 @@ private:
     std::array<u8, 2> owner_{}, destination_{};
 };
 
-bool keeps_part(const Operand& o) {
-    return o.read || o.conditional_write || o.bits < 32;
-}
+bool keeps_part(const Operand& o) { return o.read || o.conditional_write || o.bits < 32; }
 
 bool has_high_byte(const Insn& insn) {
     for (u8 n = 0; n < insn.operand_count; ++n)
@@ -62,20 +60,11 @@ bool has_high_byte(const Insn& insn) {
 
 void rename(Renaming& renaming, OperandField field, u8 host) {
     switch (field) {
-        case OperandField::modrm_reg:
-            renaming.reg = host;
-            break;
-        case OperandField::modrm_rm:
-            renaming.rm = host;
-            break;
-        case OperandField::vvvv:
-            renaming.vvvv = host;
-            break;
-        case OperandField::opcode:
-            renaming.opcode = host;
-            break;
-        default:
-            break;
+        case OperandField::modrm_reg: renaming.reg = host; break;
+        case OperandField::modrm_rm: renaming.rm = host; break;
+        case OperandField::vvvv: renaming.vvvv = host; break;
+        case OperandField::opcode: renaming.opcode = host; break;
+        default: break;
     }
 }
 

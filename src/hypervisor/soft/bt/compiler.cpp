@@ -123,12 +123,9 @@ bool BlockCompiler::clobbers(size_t i) const {
         case Treatment::conditional:
         case Treatment::loop:
         case Treatment::swapgs:
-        case Treatment::read_segment:
-            return false;
-        case Treatment::copy:
-            return insns_[i].memory() != nullptr;
-        default:
-            return true;
+        case Treatment::read_segment: return false;
+        case Treatment::copy: return insns_[i].memory() != nullptr;
+        default: return true;
     }
 }
 
@@ -177,86 +174,36 @@ void BlockCompiler::begin_instruction(size_t i) {
 void BlockCompiler::emit_instruction(size_t i) {
     begin_instruction(i);
     switch (treatment_[i]) {
-        case Treatment::skip:
-            break;
-        case Treatment::copy:
-            copy(i);
-            break;
-        case Treatment::lea:
-            lea(i);
-            break;
-        case Treatment::bit_string:
-            bit_string(i);
-            break;
-        case Treatment::moffs:
-            moffs(i);
-            break;
-        case Treatment::push:
-            push(i);
-            break;
-        case Treatment::pop:
-            pop(i);
-            break;
-        case Treatment::leave:
-            leave(i);
-            break;
+        case Treatment::skip: break;
+        case Treatment::copy: copy(i); break;
+        case Treatment::lea: lea(i); break;
+        case Treatment::bit_string: bit_string(i); break;
+        case Treatment::moffs: moffs(i); break;
+        case Treatment::push: push(i); break;
+        case Treatment::pop: pop(i); break;
+        case Treatment::leave: leave(i); break;
         case Treatment::jump:
             exit_to(next_rip(i) + static_cast<u64>(insns_[i].op[0].disp), e_.jump_forward(), exit_flags());
             ended_ = true;
             break;
-        case Treatment::jump_indirect:
-            jump_indirect(i);
-            break;
-        case Treatment::conditional:
-            conditional(i);
-            break;
-        case Treatment::loop:
-            loop(i);
-            break;
-        case Treatment::call:
-            call(i);
-            break;
-        case Treatment::call_indirect:
-            call_indirect(i);
-            break;
-        case Treatment::ret:
-            ret(i);
-            break;
-        case Treatment::string:
-            string(i);
-            break;
-        case Treatment::cli:
-            set_rflags(i, x86::flag::if_, false);
-            break;
-        case Treatment::cld:
-            set_rflags(i, x86::flag::df, false);
-            break;
-        case Treatment::std:
-            set_rflags(i, x86::flag::df, true);
-            break;
-        case Treatment::sti:
-            sti(i);
-            break;
-        case Treatment::pushf:
-            pushf(i);
-            break;
-        case Treatment::swapgs:
-            swapgs();
-            break;
-        case Treatment::rdtsc:
-            rdtsc(i);
-            break;
-        case Treatment::read_segment:
-            read_segment(i);
-            break;
-        case Treatment::set_ac:
-            set_ac(i);
-            break;
-        case Treatment::system:
-            system(i);
-            break;
-        case Treatment::decline:
-            break;  // the scanner ends a block before it
+        case Treatment::jump_indirect: jump_indirect(i); break;
+        case Treatment::conditional: conditional(i); break;
+        case Treatment::loop: loop(i); break;
+        case Treatment::call: call(i); break;
+        case Treatment::call_indirect: call_indirect(i); break;
+        case Treatment::ret: ret(i); break;
+        case Treatment::string: string(i); break;
+        case Treatment::cli: set_rflags(i, x86::flag::if_, false); break;
+        case Treatment::cld: set_rflags(i, x86::flag::df, false); break;
+        case Treatment::std: set_rflags(i, x86::flag::df, true); break;
+        case Treatment::sti: sti(i); break;
+        case Treatment::pushf: pushf(i); break;
+        case Treatment::swapgs: swapgs(); break;
+        case Treatment::rdtsc: rdtsc(i); break;
+        case Treatment::read_segment: read_segment(i); break;
+        case Treatment::set_ac: set_ac(i); break;
+        case Treatment::system: system(i); break;
+        case Treatment::decline: break;  // the scanner ends a block before it
     }
 }
 
@@ -282,9 +229,7 @@ void BlockCompiler::emit_cold() {
         const Cold c = cold_[k];
         e_.set_target_here(c.patch);
         switch (c.kind) {
-            case ColdKind::run:
-                emit_run_cold(c);
-                break;
+            case ColdKind::run: emit_run_cold(c); break;
             case ColdKind::probe:
                 if (c.constant) {
                     e_.load_constant(t0(), c.address);

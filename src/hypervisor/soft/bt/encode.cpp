@@ -13,10 +13,8 @@ bool dropped_prefix(u8 byte) {
         case 0x3e:
         case 0x64:
         case 0x65:
-        case 0x67:
-            return true;
-        default:
-            return false;
+        case 0x67: return true;
+        default: return false;
     }
 }
 

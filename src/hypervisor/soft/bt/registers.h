@@ -20,11 +20,7 @@ inline constexpr std::array<i8, 16> host_of_guest = {
 };
 inline constexpr u8 scratch0 = 10, scratch1 = 11, host_of_rsp = 15;
 
-inline bool lives_in_memory(u8 guest) {
-    return host_of_guest[guest] == in_memory;
-}
-inline Xbyak::Reg64 host_reg(u8 guest) {
-    return Xbyak::Reg64(host_of_guest[guest]);
-}
+inline bool lives_in_memory(u8 guest) { return host_of_guest[guest] == in_memory; }
+inline Xbyak::Reg64 host_reg(u8 guest) { return Xbyak::Reg64(host_of_guest[guest]); }
 
 }  // namespace triune::hypervisor::soft::bt

@@ -7,12 +7,8 @@ namespace {
 
 constexpr std::array<u8, 7> caller_saved = {0, 1, 2, 6, 7, 8, 9};
 
-Xbyak::Reg64 t0() {
-    return Xbyak::Reg64(scratch0);
-}
-Xbyak::Reg64 t1() {
-    return Xbyak::Reg64(scratch1);
-}
+Xbyak::Reg64 t0() { return Xbyak::Reg64(scratch0); }
+Xbyak::Reg64 t1() { return Xbyak::Reg64(scratch1); }
 
 void emit_enter(Emitter& e, Surroundings& s) {
     using namespace Xbyak::util;

@@ -65,30 +65,14 @@ u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
         u64 n = count;
         const u64 rax = s.gpr[x86::rax];
         switch (size | (movs ? 0x100 : 0)) {
-            case 0x101:
-                asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
-                break;
-            case 0x102:
-                asm volatile("rep movsw" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
-                break;
-            case 0x104:
-                asm volatile("rep movsl" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
-                break;
-            case 0x108:
-                asm volatile("rep movsq" : "+S"(from), "+D"(to), "+c"(n) : : "memory");
-                break;
-            case 1:
-                asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(rax) : "memory");
-                break;
-            case 2:
-                asm volatile("rep stosw" : "+D"(to), "+c"(n) : "a"(rax) : "memory");
-                break;
-            case 4:
-                asm volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(rax) : "memory");
-                break;
-            default:
-                asm volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(rax) : "memory");
-                break;
+            case 0x101: asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
+            case 0x102: asm volatile("rep movsw" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
+            case 0x104: asm volatile("rep movsl" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
+            case 0x108: asm volatile("rep movsq" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
+            case 1: asm volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
+            case 2: asm volatile("rep stosw" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
+            case 4: asm volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
+            default: asm volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
         }
         rdi += count * size;
         if (movs) rsi += count * size;

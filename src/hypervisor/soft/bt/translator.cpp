@@ -81,9 +81,7 @@ struct Translator::Impl final : FaultClient {
 namespace {
 
 /// LAHF's image in the upper byte, OF in the lower: how EngineData::flags holds them.
-u16 pack_flags(u64 rflags) {
-    return static_cast<u16>((rflags & 0xff) << 8 | ((rflags >> 11) & 1));
-}
+u16 pack_flags(u64 rflags) { return static_cast<u16>((rflags & 0xff) << 8 | ((rflags >> 11) & 1)); }
 
 u64 unpack_flags(u64 rflags, u16 packed) {
     rflags &= ~x86::flag::arithmetic;
@@ -342,11 +340,8 @@ bool Translator::Impl::run_system(bool& shutdown) {
             done = system.iret(64);
             transfers = true;
             break;
-        case SystemOp::write_cr3:
-            done = system.write_cr(3, data.fault_address);
-            break;
-        case SystemOp::read_cr2:
-            break;  // inline
+        case SystemOp::write_cr3: done = system.write_cr(3, data.fault_address); break;
+        case SystemOp::read_cr2: break;  // inline
         case SystemOp::rdmsr: {
             const auto value = system.rdmsr(static_cast<u32>(s.gpr[x86::rcx]));
             if (!value) return deliver(value.error(), shutdown);
@@ -358,12 +353,8 @@ bool Translator::Impl::run_system(bool& shutdown) {
             done = system.wrmsr(static_cast<u32>(s.gpr[x86::rcx]),
                                 s.gpr[x86::rdx] << 32 | static_cast<u32>(s.gpr[x86::rax]));
             break;
-        case SystemOp::cpuid:
-            done = system.cpuid();
-            break;
-        case SystemOp::invlpg:
-            done = system.invlpg(data.fault_address);
-            break;
+        case SystemOp::cpuid: done = system.cpuid(); break;
+        case SystemOp::invlpg: done = system.invlpg(data.fault_address); break;
     }
     if (!done) return deliver(done.error(), shutdown);
     if (!transfers) s.rip = data.next_rip;
@@ -395,11 +386,7 @@ u64 Translator::Impl::host_fault(u64 pc, u64& rsp, u64 eflags, u64 address) {
 Translator::Translator(system::System& system, mmu::VcpuArena& arena, const Options& options)
     : impl_(std::make_unique<Impl>(system, arena, options)) {}
 Translator::~Translator() = default;
-EngineExit Translator::run() {
-    return impl_->run();
-}
-void Translator::invalidate(Gpa gpa, u64 size) {
-    impl_->cache.invalidate(gpa, size);
-}
+EngineExit Translator::run() { return impl_->run(); }
+void Translator::invalidate(Gpa gpa, u64 size) { impl_->cache.invalidate(gpa, size); }
 
 }  // namespace triune::hypervisor::soft::bt

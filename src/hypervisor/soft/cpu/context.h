@@ -31,7 +31,7 @@ struct VcpuContext {
     unsigned index = 0;
     const x86::CpuModel* model = nullptr;
     memory::GuestMemory* memory = nullptr;
-    Io* io = nullptr;           ///< devices; the local APIC page and IOAPIC are already taken out
+    Io* io = nullptr;  ///< devices; the local APIC page and IOAPIC are already taken out
     LocalApic* apic = nullptr;
     /// The guest's vector state is in the host's registers, not in state.xsave. Only the engine
     /// that set it may leave it set while it runs; false whenever engines have returned.
@@ -40,7 +40,7 @@ struct VcpuContext {
     /// by the run loop; whatever makes IF 1 or ends the shadow must leave the engine with
     /// EngineExit::signalled at that instruction boundary while this is set.
     u8 interrupt_waiting = 0;
-    Peers* peers = nullptr;  ///< null: no other vCPU
+    Peers* peers = nullptr;             ///< null: no other vCPU
     u64 kvmclock_system_time_base = 0;  ///< monotonic_ns() at VM start
 
     [[nodiscard]] u64 guest_tsc() const { return __builtin_ia32_rdtsc() + state.tsc_offset; }

@@ -10,7 +10,8 @@ namespace triune::hypervisor::soft::cpu {
 /// boundary.
 enum class EngineExit : u8 {
     signalled,  ///< Signals::pending is not zero, or an interrupt window opened: the run loop looks
-    declined,   ///< the instruction at RIP (or the mode) is not for this engine: the reference engine takes one step
+    declined,   ///< the instruction at RIP (or the mode) is not for this engine: the reference engine takes
+                ///< one step
     budget,     ///< ran long enough; nothing happened
     halted,     ///< HLT was executed; state.halted is set
     shutdown,   ///< triple fault

@@ -15,8 +15,8 @@ namespace {
 static_assert(sizeof(std::atomic<u32>) == 4 && std::atomic<u32>::is_always_lock_free);
 
 long futex(std::atomic<u32>& word, int operation, u32 value, const timespec* deadline, u32 bits) {
-    return ::syscall(SYS_futex, reinterpret_cast<u32*>(&word), operation | FUTEX_PRIVATE_FLAG, value, deadline,
-                     nullptr, bits);
+    return ::syscall(SYS_futex, reinterpret_cast<u32*>(&word), operation | FUTEX_PRIVATE_FLAG, value,
+                     deadline, nullptr, bits);
 }
 
 }  // namespace
@@ -42,7 +42,8 @@ void Signals::wait(u64 deadline_ns) {
     while (pending.load(std::memory_order_seq_cst) == 0) {
         // FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time, so a wake-up by a host signal
         // needs no arithmetic and no clock is read here.
-        const long r = futex(pending, FUTEX_WAIT_BITSET, 0, bounded ? &deadline : nullptr, FUTEX_BITSET_MATCH_ANY);
+        const long r =
+            futex(pending, FUTEX_WAIT_BITSET, 0, bounded ? &deadline : nullptr, FUTEX_BITSET_MATCH_ANY);
         if (r == -1 && errno != EAGAIN && errno != EINTR) break;  // ETIMEDOUT
     }
     sleeping.store(0, std::memory_order_relaxed);

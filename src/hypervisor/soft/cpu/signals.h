@@ -14,8 +14,8 @@ namespace triune::hypervisor::soft::cpu {
 
 /// What other threads ask of a vCPU. Bits of Signals::pending.
 enum class Signal : u32 {
-    kick = 1,          ///< return from run()
-    interrupt = 2,     ///< the local APIC or the PIC has something to deliver: look
+    kick = 1,       ///< return from run()
+    interrupt = 2,  ///< the local APIC or the PIC has something to deliver: look
     nmi = 4,
     init = 8,
     sipi = 16,

@@ -63,32 +63,42 @@ bool add_with(Exec& e, const Insn& i, u64 which) {
 }  // namespace
 
 void register_alu(HandlerTable& t) {
-    t.add_sized(ZYDIS_MNEMONIC_ADD, []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::add<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_SUB, []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::sub<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_AND, []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::and_<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_OR, []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::or_<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_XOR, []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::xor_<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_ADD,
+                []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::add<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_SUB,
+                []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::sub<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_AND,
+                []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::and_<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_OR,
+                []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::or_<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_XOR,
+                []<class T>(Exec& e, const Insn& i) { return binary<T>(e, i, alu::xor_<T>); });
     t.add_sized(ZYDIS_MNEMONIC_ADC, []<class T>(Exec& e, const Insn& i) {
         return binary<T>(e, i, [c = carry(e)](T a, T b, u32& f) { return alu::adc<T>(a, b, f, c); });
     });
     t.add_sized(ZYDIS_MNEMONIC_SBB, []<class T>(Exec& e, const Insn& i) {
         return binary<T>(e, i, [c = carry(e)](T a, T b, u32& f) { return alu::sbb<T>(a, b, f, c); });
     });
-    t.add_sized(ZYDIS_MNEMONIC_CMP, []<class T>(Exec& e, const Insn& i) { return compare<T>(e, i, alu::sub<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_TEST, []<class T>(Exec& e, const Insn& i) { return compare<T>(e, i, alu::and_<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_CMP,
+                []<class T>(Exec& e, const Insn& i) { return compare<T>(e, i, alu::sub<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_TEST,
+                []<class T>(Exec& e, const Insn& i) { return compare<T>(e, i, alu::and_<T>); });
     t.add_sized(ZYDIS_MNEMONIC_INC, []<class T>(Exec& e, const Insn& i) {
         return unary<T>(e, i, flag::arithmetic & ~flag::cf, alu::inc<T>);
     });
     t.add_sized(ZYDIS_MNEMONIC_DEC, []<class T>(Exec& e, const Insn& i) {
         return unary<T>(e, i, flag::arithmetic & ~flag::cf, alu::dec<T>);
     });
-    t.add_sized(ZYDIS_MNEMONIC_NEG,
-                []<class T>(Exec& e, const Insn& i) { return unary<T>(e, i, flag::arithmetic, alu::neg<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_NEG, []<class T>(Exec& e, const Insn& i) {
+        return unary<T>(e, i, flag::arithmetic, alu::neg<T>);
+    });
     t.add_sized(ZYDIS_MNEMONIC_NOT, []<class T>(Exec& e, const Insn& i) {
         return unary<T>(e, i, 0, [](T v, u32&) { return static_cast<T>(~v); });
     });
-    t.add_sized(ZYDIS_MNEMONIC_ADCX, []<class T>(Exec& e, const Insn& i) { return add_with<T>(e, i, flag::cf); });
-    t.add_sized(ZYDIS_MNEMONIC_ADOX, []<class T>(Exec& e, const Insn& i) { return add_with<T>(e, i, flag::of); });
+    t.add_sized(ZYDIS_MNEMONIC_ADCX,
+                []<class T>(Exec& e, const Insn& i) { return add_with<T>(e, i, flag::cf); });
+    t.add_sized(ZYDIS_MNEMONIC_ADOX,
+                []<class T>(Exec& e, const Insn& i) { return add_with<T>(e, i, flag::of); });
     t.add(ZYDIS_MNEMONIC_CLC, [](Exec& e, const Insn&) { return e.s.rflags &= ~flag::cf, true; });
     t.add(ZYDIS_MNEMONIC_STC, [](Exec& e, const Insn&) { return e.s.rflags |= flag::cf, true; });
     t.add(ZYDIS_MNEMONIC_CMC, [](Exec& e, const Insn&) { return e.s.rflags ^= flag::cf, true; });

@@ -14,13 +14,13 @@ namespace triune::hypervisor::soft::interp::alu {
 /// AX after "lahf; seto al" as RFLAGS bits.
 inline u32 from_ax(u32 ax) { return ((ax >> 8) & 0xd5) | ((ax & 1) << 11); }
 
-#define TRIUNE_ALU_BINARY(name, insn)                                                                     \
-    template <class T>                                                                                    \
-    inline T name(T a, T b, u32& flags) {                                                                 \
-        u32 ax;                                                                                           \
-        asm(insn " %[b], %[a]\n\tlahf\n\tseto %%al" : [a] "+&q"(a), "=&a"(ax) : [b] "q"(b) : "cc");       \
-        flags = from_ax(ax);                                                                              \
-        return a;                                                                                         \
+#define TRIUNE_ALU_BINARY(name, insn)                                                               \
+    template <class T>                                                                              \
+    inline T name(T a, T b, u32& flags) {                                                           \
+        u32 ax;                                                                                     \
+        asm(insn " %[b], %[a]\n\tlahf\n\tseto %%al" : [a] "+&q"(a), "=&a"(ax) : [b] "q"(b) : "cc"); \
+        flags = from_ax(ax);                                                                        \
+        return a;                                                                                   \
     }
 TRIUNE_ALU_BINARY(add, "add")
 TRIUNE_ALU_BINARY(sub, "sub")
@@ -29,28 +29,28 @@ TRIUNE_ALU_BINARY(or_, "or")
 TRIUNE_ALU_BINARY(xor_, "xor")
 #undef TRIUNE_ALU_BINARY
 
-#define TRIUNE_ALU_CARRY(name, insn)                                                                      \
-    template <class T>                                                                                    \
-    inline T name(T a, T b, u32& flags, u32 carry) {                                                      \
-        u32 ax;                                                                                           \
-        asm("bt $0, %[c]\n\t" insn " %[b], %[a]\n\tlahf\n\tseto %%al"                                    \
-            : [a] "+&q"(a), "=&a"(ax)                                                                     \
-            : [b] "q"(b), [c] "r"(carry)                                                                  \
-            : "cc");                                                                                      \
-        flags = from_ax(ax);                                                                              \
-        return a;                                                                                         \
+#define TRIUNE_ALU_CARRY(name, insn)                                  \
+    template <class T>                                                \
+    inline T name(T a, T b, u32& flags, u32 carry) {                  \
+        u32 ax;                                                       \
+        asm("bt $0, %[c]\n\t" insn " %[b], %[a]\n\tlahf\n\tseto %%al" \
+            : [a] "+&q"(a), "=&a"(ax)                                 \
+            : [b] "q"(b), [c] "r"(carry)                              \
+            : "cc");                                                  \
+        flags = from_ax(ax);                                          \
+        return a;                                                     \
     }
 TRIUNE_ALU_CARRY(adc, "adc")
 TRIUNE_ALU_CARRY(sbb, "sbb")
 #undef TRIUNE_ALU_CARRY
 
-#define TRIUNE_ALU_UNARY(name, insn)                                                                      \
-    template <class T>                                                                                    \
-    inline T name(T a, u32& flags) {                                                                      \
-        u32 ax;                                                                                           \
-        asm(insn " %[a]\n\tlahf\n\tseto %%al" : [a] "+&q"(a), "=&a"(ax) : : "cc");                        \
-        flags = from_ax(ax);                                                                              \
-        return a;                                                                                         \
+#define TRIUNE_ALU_UNARY(name, insn)                                               \
+    template <class T>                                                             \
+    inline T name(T a, u32& flags) {                                               \
+        u32 ax;                                                                    \
+        asm(insn " %[a]\n\tlahf\n\tseto %%al" : [a] "+&q"(a), "=&a"(ax) : : "cc"); \
+        flags = from_ax(ax);                                                       \
+        return a;                                                                  \
     }
 TRIUNE_ALU_UNARY(neg, "neg")
 TRIUNE_ALU_UNARY(inc, "inc")
@@ -59,16 +59,16 @@ TRIUNE_ALU_UNARY(dec, "dec")
 
 // Shifts and rotates by CL; `count` as the guest gave it, not 0 after masking. CF goes in for RCL
 // and RCR, and so that flags which a shift leaves alone are the guest's.
-#define TRIUNE_ALU_SHIFT(name, insn)                                                                      \
-    template <class T>                                                                                    \
-    inline T name(T a, u8 count, u32& flags, u32 carry) {                                                 \
-        u32 ax;                                                                                           \
-        asm("bt $0, %[c]\n\t" insn " %%cl, %[a]\n\tlahf\n\tseto %%al"                                    \
-            : [a] "+&q"(a), "=&a"(ax)                                                                     \
-            : "c"(count), [c] "r"(carry)                                                                  \
-            : "cc");                                                                                      \
-        flags = from_ax(ax);                                                                              \
-        return a;                                                                                         \
+#define TRIUNE_ALU_SHIFT(name, insn)                                  \
+    template <class T>                                                \
+    inline T name(T a, u8 count, u32& flags, u32 carry) {             \
+        u32 ax;                                                       \
+        asm("bt $0, %[c]\n\t" insn " %%cl, %[a]\n\tlahf\n\tseto %%al" \
+            : [a] "+&q"(a), "=&a"(ax)                                 \
+            : "c"(count), [c] "r"(carry)                              \
+            : "cc");                                                  \
+        flags = from_ax(ax);                                          \
+        return a;                                                     \
     }
 TRIUNE_ALU_SHIFT(shl, "shl")
 TRIUNE_ALU_SHIFT(shr, "shr")
@@ -79,37 +79,43 @@ TRIUNE_ALU_SHIFT(rcl, "rcl")
 TRIUNE_ALU_SHIFT(rcr, "rcr")
 #undef TRIUNE_ALU_SHIFT
 
-#define TRIUNE_ALU_DOUBLE_SHIFT(name, insn)                                                               \
-    template <class T>                                                                                    \
-    inline T name(T a, T b, u8 count, u32& flags) {                                                       \
-        u32 ax;                                                                                           \
-        asm(insn " %%cl, %[b], %[a]\n\tlahf\n\tseto %%al"                                                 \
-            : [a] "+&r"(a), "=&a"(ax)                                                                     \
-            : [b] "r"(b), "c"(count)                                                                      \
-            : "cc");                                                                                      \
-        flags = from_ax(ax);                                                                              \
-        return a;                                                                                         \
+#define TRIUNE_ALU_DOUBLE_SHIFT(name, insn)               \
+    template <class T>                                    \
+    inline T name(T a, T b, u8 count, u32& flags) {       \
+        u32 ax;                                           \
+        asm(insn " %%cl, %[b], %[a]\n\tlahf\n\tseto %%al" \
+            : [a] "+&r"(a), "=&a"(ax)                     \
+            : [b] "r"(b), "c"(count)                      \
+            : "cc");                                      \
+        flags = from_ax(ax);                              \
+        return a;                                         \
     }
 TRIUNE_ALU_DOUBLE_SHIFT(shld, "shld")
 TRIUNE_ALU_DOUBLE_SHIFT(shrd, "shrd")
 #undef TRIUNE_ALU_DOUBLE_SHIFT
 
 /// BSF and BSR: `dest` is the whole old register, which a zero source leaves as it is.
-#define TRIUNE_ALU_SCAN(name, insn)                                                                       \
-    template <class T>                                                                                    \
-    inline u64 name(u64 dest, T source, u32& flags) {                                                     \
-        u32 ax;                                                                                           \
-        if constexpr (sizeof(T) == 8)                                                                     \
-            asm(insn " %[b], %[a]\n\tlahf\n\tseto %%al" : [a] "+&r"(dest), "=&a"(ax) : [b] "r"(source) : "cc"); \
-        else if constexpr (sizeof(T) == 4)                                                                \
-            asm(insn " %k[b], %k[a]\n\tlahf\n\tseto %%al" : [a] "+&r"(dest), "=&a"(ax) : [b] "r"(source) : "cc"); \
-        else                                                                                              \
-            asm(insn " %w[b], %w[a]\n\tlahf\n\tseto %%al"                                                 \
-                : [a] "+&r"(dest), "=&a"(ax)                                                              \
-                : [b] "r"(static_cast<u16>(source))                                                       \
-                : "cc");                                                                                  \
-        flags = from_ax(ax);                                                                              \
-        return dest;                                                                                      \
+#define TRIUNE_ALU_SCAN(name, insn)                       \
+    template <class T>                                    \
+    inline u64 name(u64 dest, T source, u32& flags) {     \
+        u32 ax;                                           \
+        if constexpr (sizeof(T) == 8)                     \
+            asm(insn " %[b], %[a]\n\tlahf\n\tseto %%al"   \
+                : [a] "+&r"(dest), "=&a"(ax)              \
+                : [b] "r"(source)                         \
+                : "cc");                                  \
+        else if constexpr (sizeof(T) == 4)                \
+            asm(insn " %k[b], %k[a]\n\tlahf\n\tseto %%al" \
+                : [a] "+&r"(dest), "=&a"(ax)              \
+                : [b] "r"(source)                         \
+                : "cc");                                  \
+        else                                              \
+            asm(insn " %w[b], %w[a]\n\tlahf\n\tseto %%al" \
+                : [a] "+&r"(dest), "=&a"(ax)              \
+                : [b] "r"(static_cast<u16>(source))       \
+                : "cc");                                  \
+        flags = from_ax(ax);                              \
+        return dest;                                      \
     }
 TRIUNE_ALU_SCAN(bsf, "bsf")
 TRIUNE_ALU_SCAN(bsr, "bsr")
@@ -119,17 +125,17 @@ TRIUNE_ALU_SCAN(tzcnt, "tzcnt")
 #undef TRIUNE_ALU_SCAN
 
 // BMI1/BMI2 with three register operands in Intel's order: result = a op b.
-#define TRIUNE_ALU_BMI(name, insn)                                                                        \
-    template <class T>                                                                                    \
-    inline T name(T a, T b, u32& flags) {                                                                 \
-        u32 ax;                                                                                           \
-        T r;                                                                                              \
-        asm(insn " %[b], %[a], %[r]\n\tlahf\n\tseto %%al"                                                 \
-            : [r] "=&r"(r), "=&a"(ax)                                                                     \
-            : [a] "r"(a), [b] "r"(b)                                                                      \
-            : "cc");                                                                                      \
-        flags = from_ax(ax);                                                                              \
-        return r;                                                                                         \
+#define TRIUNE_ALU_BMI(name, insn)                        \
+    template <class T>                                    \
+    inline T name(T a, T b, u32& flags) {                 \
+        u32 ax;                                           \
+        T r;                                              \
+        asm(insn " %[b], %[a], %[r]\n\tlahf\n\tseto %%al" \
+            : [r] "=&r"(r), "=&a"(ax)                     \
+            : [a] "r"(a), [b] "r"(b)                      \
+            : "cc");                                      \
+        flags = from_ax(ax);                              \
+        return r;                                         \
     }
 TRIUNE_ALU_BMI(andn, "andn")    // ~a & b
 TRIUNE_ALU_BMI(bextr, "bextr")  // a by b; operands reversed in AT&T order as in the others
@@ -138,14 +144,14 @@ TRIUNE_ALU_BMI(pdep, "pdep")
 TRIUNE_ALU_BMI(pext, "pext")
 #undef TRIUNE_ALU_BMI
 
-#define TRIUNE_ALU_BLS(name, insn)                                                                        \
-    template <class T>                                                                                    \
-    inline T name(T a, u32& flags) {                                                                      \
-        u32 ax;                                                                                           \
-        T r;                                                                                              \
-        asm(insn " %[a], %[r]\n\tlahf\n\tseto %%al" : [r] "=&r"(r), "=&a"(ax) : [a] "r"(a) : "cc");       \
-        flags = from_ax(ax);                                                                              \
-        return r;                                                                                         \
+#define TRIUNE_ALU_BLS(name, insn)                                                                  \
+    template <class T>                                                                              \
+    inline T name(T a, u32& flags) {                                                                \
+        u32 ax;                                                                                     \
+        T r;                                                                                        \
+        asm(insn " %[a], %[r]\n\tlahf\n\tseto %%al" : [r] "=&r"(r), "=&a"(ax) : [a] "r"(a) : "cc"); \
+        flags = from_ax(ax);                                                                        \
+        return r;                                                                                   \
     }
 TRIUNE_ALU_BLS(blsi, "blsi")
 TRIUNE_ALU_BLS(blsr, "blsr")
@@ -162,28 +168,28 @@ inline T imul(T a, T b, u32& flags) {
 }
 
 // One-operand multiplies: a * b into high:low.
-#define TRIUNE_ALU_WIDE(name, insn)                                                                       \
-    template <class T>                                                                                    \
-    inline void name(T a, T b, T& low, T& high, u32& flags) {                                             \
-        u64 ax = a;                                                                                       \
-        if constexpr (sizeof(T) == 1) {                                                                   \
-            u64 product;                                                                                  \
-            asm(insn " %b[b]\n\tmov %%rax, %[p]\n\tlahf\n\tseto %%al"                                     \
-                : "+&a"(ax), [p] "=&r"(product)                                                           \
-                : [b] "q"(b)                                                                              \
-                : "cc");                                                                                  \
-            low = static_cast<T>(product);                                                                \
-            high = static_cast<T>(product >> 8);                                                          \
-        } else {                                                                                          \
-            u64 l, d;                                                                                     \
-            asm(insn " %[b]\n\tmov %%rax, %[l]\n\tlahf\n\tseto %%al"                                      \
-                : "+&a"(ax), "=&d"(d), [l] "=&r"(l)                                                       \
-                : [b] "r"(b)                                                                              \
-                : "cc");                                                                                  \
-            low = static_cast<T>(l);                                                                      \
-            high = static_cast<T>(d);                                                                     \
-        }                                                                                                 \
-        flags = from_ax(static_cast<u32>(ax));                                                            \
+#define TRIUNE_ALU_WIDE(name, insn)                                   \
+    template <class T>                                                \
+    inline void name(T a, T b, T& low, T& high, u32& flags) {         \
+        u64 ax = a;                                                   \
+        if constexpr (sizeof(T) == 1) {                               \
+            u64 product;                                              \
+            asm(insn " %b[b]\n\tmov %%rax, %[p]\n\tlahf\n\tseto %%al" \
+                : "+&a"(ax), [p] "=&r"(product)                       \
+                : [b] "q"(b)                                          \
+                : "cc");                                              \
+            low = static_cast<T>(product);                            \
+            high = static_cast<T>(product >> 8);                      \
+        } else {                                                      \
+            u64 l, d;                                                 \
+            asm(insn " %[b]\n\tmov %%rax, %[l]\n\tlahf\n\tseto %%al"  \
+                : "+&a"(ax), "=&d"(d), [l] "=&r"(l)                   \
+                : [b] "r"(b)                                          \
+                : "cc");                                              \
+            low = static_cast<T>(l);                                  \
+            high = static_cast<T>(d);                                 \
+        }                                                             \
+        flags = from_ax(static_cast<u32>(ax));                        \
     }
 TRIUNE_ALU_WIDE(mul_wide, "mul")
 TRIUNE_ALU_WIDE(imul_wide, "imul")

@@ -120,7 +120,8 @@ bool host_cmpxchg16b(u8* p, Pair& expected, const Pair& value) {
 bool cmpxchg16b(Exec& e, const Insn& i) {
     const Operand& m = *i.memory();
     Gva a = 0;
-    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), 16, Access::write, a)) return false;
+    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), 16, Access::write, a))
+        return false;
     if (a & 15) return e.gp();
     const Pair expected{e.s.gpr[rax], e.s.gpr[rdx]}, value{e.s.gpr[rbx], e.s.gpr[rcx]};
     Pair was = expected;

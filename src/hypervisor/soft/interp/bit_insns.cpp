@@ -22,10 +22,14 @@ bool bit_test(Exec& e, const Insn& i) {
     bool was = false;
     const auto change = [&](T old, T& next) {
         was = old & mask;
-        if constexpr (op == BitOp::set) next = old | mask;
-        else if constexpr (op == BitOp::reset) next = old & static_cast<T>(~mask);
-        else if constexpr (op == BitOp::complement) next = old ^ mask;
-        else next = old;
+        if constexpr (op == BitOp::set)
+            next = old | mask;
+        else if constexpr (op == BitOp::reset)
+            next = old & static_cast<T>(~mask);
+        else if constexpr (op == BitOp::complement)
+            next = old ^ mask;
+        else
+            next = old;
     };
     if (d.kind == OperandKind::gpr) {
         T next;
@@ -34,7 +38,8 @@ bool bit_test(Exec& e, const Insn& i) {
     } else {
         u64 address = e.effective_address(i, d);
         if (!immediate) {
-            const i64 element = static_cast<i64>(static_cast<std::make_signed_t<T>>(offset)) >> std::countr_zero(bits);
+            const i64 element =
+                static_cast<i64>(static_cast<std::make_signed_t<T>>(offset)) >> std::countr_zero(bits);
             address = (address + static_cast<u64>(element) * sizeof(T)) & base::low_mask(i.address_bits);
         }
         Gva a = 0;
@@ -113,27 +118,41 @@ bool random_value(Exec& e, const Insn& i, bool (*get)(u64&)) {
 }  // namespace
 
 void register_bits(HandlerTable& t) {
-    t.add_sized(ZYDIS_MNEMONIC_BT, []<class T>(Exec& e, const Insn& i) { return bit_test<T, BitOp::test>(e, i); });
-    t.add_sized(ZYDIS_MNEMONIC_BTS, []<class T>(Exec& e, const Insn& i) { return bit_test<T, BitOp::set>(e, i); });
-    t.add_sized(ZYDIS_MNEMONIC_BTR, []<class T>(Exec& e, const Insn& i) { return bit_test<T, BitOp::reset>(e, i); });
+    t.add_sized(ZYDIS_MNEMONIC_BT,
+                []<class T>(Exec& e, const Insn& i) { return bit_test<T, BitOp::test>(e, i); });
+    t.add_sized(ZYDIS_MNEMONIC_BTS,
+                []<class T>(Exec& e, const Insn& i) { return bit_test<T, BitOp::set>(e, i); });
+    t.add_sized(ZYDIS_MNEMONIC_BTR,
+                []<class T>(Exec& e, const Insn& i) { return bit_test<T, BitOp::reset>(e, i); });
     t.add_sized(ZYDIS_MNEMONIC_BTC,
                 []<class T>(Exec& e, const Insn& i) { return bit_test<T, BitOp::complement>(e, i); });
-    t.add_sized(ZYDIS_MNEMONIC_BSF, []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::bsf<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_BSR, []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::bsr<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_POPCNT, []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::popcnt<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_LZCNT, []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::lzcnt<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_TZCNT, []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::tzcnt<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_BSF,
+                []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::bsf<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_BSR,
+                []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::bsr<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_POPCNT,
+                []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::popcnt<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_LZCNT,
+                []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::lzcnt<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_TZCNT,
+                []<class T>(Exec& e, const Insn& i) { return scan<T>(e, i, alu::tzcnt<T>); });
     t.add_sized(ZYDIS_MNEMONIC_ANDN,
                 []<class T>(Exec& e, const Insn& i) { return bmi<T>(e, i, flag::arithmetic, alu::andn<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_BEXTR,
-                []<class T>(Exec& e, const Insn& i) { return bmi<T>(e, i, flag::arithmetic, alu::bextr<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_BEXTR, []<class T>(Exec& e, const Insn& i) {
+        return bmi<T>(e, i, flag::arithmetic, alu::bextr<T>);
+    });
     t.add_sized(ZYDIS_MNEMONIC_BZHI,
                 []<class T>(Exec& e, const Insn& i) { return bmi<T>(e, i, flag::arithmetic, alu::bzhi<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_PDEP, []<class T>(Exec& e, const Insn& i) { return bmi<T>(e, i, 0, alu::pdep<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_PEXT, []<class T>(Exec& e, const Insn& i) { return bmi<T>(e, i, 0, alu::pext<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_BLSI, []<class T>(Exec& e, const Insn& i) { return bls<T>(e, i, alu::blsi<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_BLSR, []<class T>(Exec& e, const Insn& i) { return bls<T>(e, i, alu::blsr<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_BLSMSK, []<class T>(Exec& e, const Insn& i) { return bls<T>(e, i, alu::blsmsk<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_PDEP,
+                []<class T>(Exec& e, const Insn& i) { return bmi<T>(e, i, 0, alu::pdep<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_PEXT,
+                []<class T>(Exec& e, const Insn& i) { return bmi<T>(e, i, 0, alu::pext<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_BLSI,
+                []<class T>(Exec& e, const Insn& i) { return bls<T>(e, i, alu::blsi<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_BLSR,
+                []<class T>(Exec& e, const Insn& i) { return bls<T>(e, i, alu::blsr<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_BLSMSK,
+                []<class T>(Exec& e, const Insn& i) { return bls<T>(e, i, alu::blsmsk<T>); });
     t.add(ZYDIS_MNEMONIC_CRC32, crc32);
     t.add_sized(ZYDIS_MNEMONIC_RDRAND,
                 []<class T>(Exec& e, const Insn& i) { return random_value<T>(e, i, alu::rdrand); });

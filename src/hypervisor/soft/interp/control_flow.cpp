@@ -145,7 +145,8 @@ bool bound(Exec& e, const Insn& i) {
             !e.load<T>(a + sizeof(T), high, m.segment))
             return false;
         const S index = static_cast<S>(e.reg<T>(i.op[0]));
-        if (index < static_cast<S>(low) || index > static_cast<S>(high)) return e.raise({x86::vec::br, false, 0, 0});
+        if (index < static_cast<S>(low) || index > static_cast<S>(high))
+            return e.raise({x86::vec::br, false, 0, 0});
         return true;
     });
 }
@@ -186,7 +187,9 @@ void register_control(HandlerTable& t) {
         return software_interrupt(e, x86::vec::db, system::System::EventKind::icebp);
     });
     t.add(ZYDIS_MNEMONIC_INTO, [](Exec& e, const Insn&) {
-        return e.flag(flag::of) ? software_interrupt(e, x86::vec::of, system::System::EventKind::software_bp_of) : true;
+        return e.flag(flag::of)
+                   ? software_interrupt(e, x86::vec::of, system::System::EventKind::software_bp_of)
+                   : true;
     });
     t.add({ZYDIS_MNEMONIC_IRET, ZYDIS_MNEMONIC_IRETD, ZYDIS_MNEMONIC_IRETQ}, [](Exec& e, const Insn& i) {
         e.keep_rf = true;
@@ -207,7 +210,8 @@ void register_control(HandlerTable& t) {
     t.add(ZYDIS_MNEMONIC_SYSEXIT,
           [](Exec& e, const Insn& i) { return e.transferred(e.sys.sysexit(i.operand_bits)); });
     t.add(ZYDIS_MNEMONIC_BOUND, bound);
-    t.add({ZYDIS_MNEMONIC_UD0, ZYDIS_MNEMONIC_UD1, ZYDIS_MNEMONIC_UD2}, [](Exec& e, const Insn&) { return e.ud(); });
+    t.add({ZYDIS_MNEMONIC_UD0, ZYDIS_MNEMONIC_UD1, ZYDIS_MNEMONIC_UD2},
+          [](Exec& e, const Insn&) { return e.ud(); });
 }
 
 }  // namespace triune::hypervisor::soft::interp

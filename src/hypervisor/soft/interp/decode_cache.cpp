@@ -24,7 +24,8 @@ void drop(DecodedPage& page, Gpa base, Gpa gpa, Gpa last) {
     // An instruction of up to 15 bytes may start before the first changed byte.
     const u64 from = gpa > base + 14 ? gpa - base - 14 : 0;
     const u64 to = std::min<u64>(last - base, page_mask);
-    std::fill(page.entry.begin() + static_cast<i64>(from), page.entry.begin() + static_cast<i64>(to) + 1, u16{0});
+    std::fill(page.entry.begin() + static_cast<i64>(from), page.entry.begin() + static_cast<i64>(to) + 1,
+              u16{0});
 }
 }  // namespace
 

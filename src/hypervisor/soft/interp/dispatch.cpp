@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/interp/dispatch.h"
+
 #include "hypervisor/soft/interp/handlers.h"
 
 namespace triune::hypervisor::soft::interp {
@@ -28,7 +29,7 @@ const HandlerTable& table() {
 
 bool undefined(Exec& e, const Insn&) { return e.ud(); }
 
-bool has(const cpu::VcpuContext& vcpu, u32 leaf, u32 x86::CpuidResult::*reg, unsigned bit) {
+bool has(const cpu::VcpuContext& vcpu, u32 leaf, u32 x86::CpuidResult::* reg, unsigned bit) {
     return vcpu.model && base::bit(vcpu.model->lookup(leaf, 0).*reg, bit);
 }
 

@@ -17,14 +17,17 @@ bool Exec::check_canonical(Gva gva, unsigned size, unsigned seg) {
 
 namespace {
 /// Outside 64-bit mode linear addresses wrap at 4 GiB, in the middle of an access too.
-bool wraps(const Exec& e, Gva gva, unsigned size) { return !e.s.long_mode_active() && gva + size > (u64{1} << 32); }
+bool wraps(const Exec& e, Gva gva, unsigned size) {
+    return !e.s.long_mode_active() && gva + size > (u64{1} << 32);
+}
 }  // namespace
 
 bool Exec::load_bytes(Gva gva, void* to, unsigned size, unsigned seg) {
     if (!check_canonical(gva, size, seg)) return false;
     if (wraps(*this, gva, size)) [[unlikely]] {
         const unsigned first = static_cast<unsigned>((u64{1} << 32) - gva);
-        return load_bytes(gva, to, first, seg) && load_bytes(0, static_cast<u8*>(to) + first, size - first, seg);
+        return load_bytes(gva, to, first, seg) &&
+               load_bytes(0, static_cast<u8*>(to) + first, size - first, seg);
     }
     if (size > 8) {
         const auto r = mmu.read_bytes(gva, to, size, sys.privilege());

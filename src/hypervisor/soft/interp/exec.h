@@ -27,7 +27,11 @@ using x86::Seg;
 
 struct Exec {
     explicit Exec(system::System& system)
-        : sys(system), vcpu(system.vcpu()), s(system.vcpu().state), mmu(system.mmu()), tlb(system.mmu().tlb()) {}
+        : sys(system),
+          vcpu(system.vcpu()),
+          s(system.vcpu().state),
+          mmu(system.mmu()),
+          tlb(system.mmu().tlb()) {}
 
     system::System& sys;
     cpu::VcpuContext& vcpu;
@@ -36,11 +40,11 @@ struct Exec {
     mmu::Tlb& tlb;
     HostExecutor host;
 
-    Fault fault;          ///< why a handler gave false
-    u64 next_rip = 0;     ///< becomes RIP when the handler gives true; branches change it
-    bool halted = false;  ///< HLT was executed
-    bool no_trap = false; ///< no single-step trap after this instruction (INT n, SYSCALL, MOV SS)
-    bool keep_rf = false; ///< RFLAGS.RF was loaded by the instruction (IRET)
+    Fault fault;           ///< why a handler gave false
+    u64 next_rip = 0;      ///< becomes RIP when the handler gives true; branches change it
+    bool halted = false;   ///< HLT was executed
+    bool no_trap = false;  ///< no single-step trap after this instruction (INT n, SYSCALL, MOV SS)
+    bool keep_rf = false;  ///< RFLAGS.RF was loaded by the instruction (IRET)
 
     // -- outcomes -------------------------------------------------------------------------------
     bool raise(const Fault& f) {
@@ -153,12 +157,13 @@ struct Exec {
     [[nodiscard]] u8* probe_read(Gva gva, unsigned size) const {
         const mmu::TlbEntry& t = tlb.set[tlb_mode()][mmu::Tlb::index(gva)];
         return (gva ^ t.read_tag) < page_size - (size - 1) ? reinterpret_cast<u8*>(t.host) + (gva & page_mask)
-                                                            : nullptr;
+                                                           : nullptr;
     }
     [[nodiscard]] u8* probe_write(Gva gva, unsigned size) const {
         const mmu::TlbEntry& t = tlb.set[tlb_mode()][mmu::Tlb::index(gva)];
-        return (gva ^ t.write_tag) < page_size - (size - 1) ? reinterpret_cast<u8*>(t.host) + (gva & page_mask)
-                                                             : nullptr;
+        return (gva ^ t.write_tag) < page_size - (size - 1)
+                   ? reinterpret_cast<u8*>(t.host) + (gva & page_mask)
+                   : nullptr;
     }
 
     /// `seg` tells #SS from #GP when the address is not canonical.

@@ -1,7 +1,5 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
-#include "hypervisor/soft/interp/host_exec.h"
-
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,6 +9,7 @@
 #include <system_error>
 
 #include "base/fd.h"
+#include "hypervisor/soft/interp/host_exec.h"
 #include "hypervisor/soft/interp/rewrite.h"
 
 namespace triune::hypervisor::soft::interp {
@@ -25,8 +24,8 @@ struct Frame {
     u8* xsave;
     const u8* fragment;
 };
-static_assert(offsetof(Frame, flags) == 128 && offsetof(Frame, components) == 136 && offsetof(Frame, xsave) == 144 &&
-              offsetof(Frame, fragment) == 152);
+static_assert(offsetof(Frame, flags) == 128 && offsetof(Frame, components) == 136 &&
+              offsetof(Frame, xsave) == 144 && offsetof(Frame, fragment) == 152);
 
 }  // namespace
 
@@ -159,9 +158,12 @@ struct HostExecutor::Impl {
 
     Impl() {
         const base::Fd fd(memfd_create("triune-fragments", MFD_CLOEXEC));
-        const auto die = [](const char* what) { throw std::system_error(errno, std::generic_category(), what); };
+        const auto die = [](const char* what) {
+            throw std::system_error(errno, std::generic_category(), what);
+        };
         if (!fd || ftruncate(fd.get(), code_bytes)) die("memory for guest vector instructions");
-        void* both = mmap(nullptr, data_bytes + code_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void* both = mmap(nullptr, data_bytes + code_bytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (both == MAP_FAILED) die("mapping guest vector instructions");
         data = static_cast<u8*>(both);
         code = data + data_bytes;

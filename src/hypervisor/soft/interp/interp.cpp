@@ -61,8 +61,10 @@ inline const Entry* Interpreter::Impl::find() {
     }
     const u64 tag = (at & ~page_mask) | static_cast<u64>(size) << 1 | (e.user() ? 1 : 0);
     const Entry* f = valid(current, tag) ? cache.find(*current.decoded, at) : nullptr;
-    if (!f) [[unlikely]] f = find_elsewhere(at, size, tag);
-    if (size != CodeSize::bits64 && f) [[unlikely]] f = fitting(f);
+    if (!f) [[unlikely]]
+        f = find_elsewhere(at, size, tag);
+    if (size != CodeSize::bits64 && f) [[unlikely]]
+        f = fitting(f);
     return f;
 }
 

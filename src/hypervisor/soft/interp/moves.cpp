@@ -46,8 +46,10 @@ bool movsx(Exec& e, const Insn& i) {
 
 template <class T>
 T byte_swapped(T v) {
-    if constexpr (sizeof(T) == 1) return v;
-    else return std::byteswap(v);
+    if constexpr (sizeof(T) == 1)
+        return v;
+    else
+        return std::byteswap(v);
 }
 
 template <class T>
@@ -112,7 +114,8 @@ bool xlat(Exec& e, const Insn& i) {
     const unsigned seg = m ? m->segment : u8{x86::ds};
     Gva a = 0;
     u8 v;
-    if (!e.linear(i.code, static_cast<Seg>(seg), offset, 1, Access::read, a) || !e.load<u8>(a, v, seg)) return false;
+    if (!e.linear(i.code, static_cast<Seg>(seg), offset, 1, Access::read, a) || !e.load<u8>(a, v, seg))
+        return false;
     e.set_gpr(rax, v, 8);
     return true;
 }
@@ -136,10 +139,10 @@ void register_moves(HandlerTable& t) {
           ZYDIS_MNEMONIC_CMOVNO, ZYDIS_MNEMONIC_CMOVNP, ZYDIS_MNEMONIC_CMOVNS, ZYDIS_MNEMONIC_CMOVNZ,
           ZYDIS_MNEMONIC_CMOVO, ZYDIS_MNEMONIC_CMOVP, ZYDIS_MNEMONIC_CMOVS, ZYDIS_MNEMONIC_CMOVZ})
         t.add_sized(m, []<class T>(Exec& e, const Insn& i) { return cmov<T>(e, i); });
-    t.add({ZYDIS_MNEMONIC_SETB, ZYDIS_MNEMONIC_SETBE, ZYDIS_MNEMONIC_SETL, ZYDIS_MNEMONIC_SETLE, ZYDIS_MNEMONIC_SETNB,
-           ZYDIS_MNEMONIC_SETNBE, ZYDIS_MNEMONIC_SETNL, ZYDIS_MNEMONIC_SETNLE, ZYDIS_MNEMONIC_SETNO,
-           ZYDIS_MNEMONIC_SETNP, ZYDIS_MNEMONIC_SETNS, ZYDIS_MNEMONIC_SETNZ, ZYDIS_MNEMONIC_SETO, ZYDIS_MNEMONIC_SETP,
-           ZYDIS_MNEMONIC_SETS, ZYDIS_MNEMONIC_SETZ},
+    t.add({ZYDIS_MNEMONIC_SETB, ZYDIS_MNEMONIC_SETBE, ZYDIS_MNEMONIC_SETL, ZYDIS_MNEMONIC_SETLE,
+           ZYDIS_MNEMONIC_SETNB, ZYDIS_MNEMONIC_SETNBE, ZYDIS_MNEMONIC_SETNL, ZYDIS_MNEMONIC_SETNLE,
+           ZYDIS_MNEMONIC_SETNO, ZYDIS_MNEMONIC_SETNP, ZYDIS_MNEMONIC_SETNS, ZYDIS_MNEMONIC_SETNZ,
+           ZYDIS_MNEMONIC_SETO, ZYDIS_MNEMONIC_SETP, ZYDIS_MNEMONIC_SETS, ZYDIS_MNEMONIC_SETZ},
           setcc);
     t.add(ZYDIS_MNEMONIC_CBW, cbw);
     t.add(ZYDIS_MNEMONIC_CWDE, cwde);
@@ -151,10 +154,10 @@ void register_moves(HandlerTable& t) {
     t.add(ZYDIS_MNEMONIC_SAHF, sahf);
     t.add(ZYDIS_MNEMONIC_XLAT, xlat);
     // Hints; all memory accesses here are in order already. CLFLUSH and CLWB are in system_insns.
-    t.add({ZYDIS_MNEMONIC_NOP, ZYDIS_MNEMONIC_ENDBR64, ZYDIS_MNEMONIC_ENDBR32,
-           ZYDIS_MNEMONIC_PREFETCH, ZYDIS_MNEMONIC_PREFETCHW, ZYDIS_MNEMONIC_PREFETCHNTA, ZYDIS_MNEMONIC_PREFETCHT0,
-           ZYDIS_MNEMONIC_PREFETCHT1, ZYDIS_MNEMONIC_PREFETCHT2, ZYDIS_MNEMONIC_PREFETCHWT1, ZYDIS_MNEMONIC_LFENCE,
-           ZYDIS_MNEMONIC_FNOP},
+    t.add({ZYDIS_MNEMONIC_NOP, ZYDIS_MNEMONIC_ENDBR64, ZYDIS_MNEMONIC_ENDBR32, ZYDIS_MNEMONIC_PREFETCH,
+           ZYDIS_MNEMONIC_PREFETCHW, ZYDIS_MNEMONIC_PREFETCHNTA, ZYDIS_MNEMONIC_PREFETCHT0,
+           ZYDIS_MNEMONIC_PREFETCHT1, ZYDIS_MNEMONIC_PREFETCHT2, ZYDIS_MNEMONIC_PREFETCHWT1,
+           ZYDIS_MNEMONIC_LFENCE, ZYDIS_MNEMONIC_FNOP},
           nothing);
     t.add(ZYDIS_MNEMONIC_PAUSE, [](Exec& e, const Insn& i) {
         // With REX.B it is XCHG R8, rAX; F3 means nothing then.

@@ -25,8 +25,11 @@ void set_pair(Exec& e, T low, T high) {
 }
 template <class T>
 u128 pair(const Exec& e) {
-    if constexpr (sizeof(T) == 1) return static_cast<u16>(e.s.gpr[rax]);
-    else return static_cast<u128>(static_cast<T>(e.s.gpr[rdx])) << (sizeof(T) * 8) | static_cast<T>(e.s.gpr[rax]);
+    if constexpr (sizeof(T) == 1)
+        return static_cast<u16>(e.s.gpr[rax]);
+    else
+        return static_cast<u128>(static_cast<T>(e.s.gpr[rdx])) << (sizeof(T) * 8) |
+               static_cast<T>(e.s.gpr[rax]);
 }
 
 template <class T, class F>

@@ -44,8 +44,10 @@ void run(Mode mode, bool vector) {
                                                      0x40, 0x48, 0x4f, 0xc4, 0xc5, 0x62, 0x8f, 0xf0};
             while (random() % 3 == 0) code.push_back(prefixes[random() % prefixes.size()]);
             if (vector) {
-                if (random() % 4 == 0) code.push_back(static_cast<u8>(0xd8 + random() % 8));
-                else code.push_back(0x0f);
+                if (random() % 4 == 0)
+                    code.push_back(static_cast<u8>(0xd8 + random() % 8));
+                else
+                    code.push_back(0x0f);
             }
             for (unsigned k = 0; k < 8; ++k) code.push_back(static_cast<u8>(random()));
         }

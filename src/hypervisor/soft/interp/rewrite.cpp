@@ -75,8 +75,10 @@ Rewritten rewrite_for_host(const Insn& i) {
     }
     if (rsp_operand) {
         r.rsp_replaced = true;
-        if (rsp_operand->field == OperandField::modrm_reg) modrm = static_cast<u8>((modrm & 0xc7) | x86::rbp << 3);
-        else modrm = static_cast<u8>((modrm & 0xf8) | x86::rbp);
+        if (rsp_operand->field == OperandField::modrm_reg)
+            modrm = static_cast<u8>((modrm & 0xc7) | x86::rbp << 3);
+        else
+            modrm = static_cast<u8>((modrm & 0xf8) | x86::rbp);
     }
     put(modrm);
     if ((modrm >> 6) != 3) {

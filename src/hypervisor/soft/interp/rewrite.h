@@ -11,7 +11,7 @@ namespace triune::hypervisor::soft::interp {
 struct Rewritten {
     std::array<u8, 24> bytes{};
     u8 length = 0;
-    u8 disp_offset = 0;       ///< where a RIP-relative disp32 goes; 0: no memory operand
+    u8 disp_offset = 0;         ///< where a RIP-relative disp32 goes; 0: no memory operand
     bool rsp_replaced = false;  ///< the guest's RSP operand became RBP
 };
 

@@ -10,7 +10,8 @@ namespace {
 using V = VectorState;
 
 /// Linear address of an area with the alignment that its instruction demands.
-bool area_address(Exec& e, const Insn& i, unsigned bytes, unsigned alignment, Access access, Gva& a, unsigned& seg) {
+bool area_address(Exec& e, const Insn& i, unsigned bytes, unsigned alignment, Access access, Gva& a,
+                  unsigned& seg) {
     const Operand& m = *i.memory();
     seg = m.segment;
     a = 0;
@@ -61,7 +62,8 @@ bool fxrstor(Exec& e, const Insn& i) {
     Gva a;
     unsigned seg;
     std::array<u8, 512> image;
-    if (!area_address(e, i, 512, 16, Access::read, a, seg) || !e.load_bytes(a, image.data(), 512, seg)) return false;
+    if (!area_address(e, i, 512, 16, Access::read, a, seg) || !e.load_bytes(a, image.data(), 512, seg))
+        return false;
     u32 mxcsr;
     std::memcpy(&mxcsr, &image[V::mxcsr_at], 4);
     if (mxcsr & ~V::mxcsr_mask) return e.gp();
@@ -97,7 +99,9 @@ bool xsave(Exec& e, const Insn& i) {
     if (!wide(i)) narrow_pointers(image.data());
     const u32 mask = V::mxcsr_mask;
     std::memcpy(&image[V::mask_at], &mask, 4);
-    const auto put = [&](unsigned from, unsigned to) { return e.store_bytes(a + from, &image[from], to - from, seg); };
+    const auto put = [&](unsigned from, unsigned to) {
+        return e.store_bytes(a + from, &image[from], to - from, seg);
+    };
     if ((rfbm & V::x87_bit) && (!put(0, V::mxcsr_at) || !put(V::st, V::xmm))) return false;
     if ((rfbm & (V::sse_bit | V::avx_bit)) && !put(V::mxcsr_at, V::st)) return false;
     if ((rfbm & V::sse_bit) && !put(V::xmm, V::xmm + xmm_bytes(i))) return false;
@@ -113,7 +117,8 @@ bool xrstor(Exec& e, const Insn& i) {
     Gva a;
     unsigned seg;
     alignas(8) std::array<u8, V::end> image;
-    if (!area_address(e, i, bytes, 64, Access::read, a, seg) || !e.load_bytes(a, image.data(), bytes, seg)) return false;
+    if (!area_address(e, i, bytes, 64, Access::read, a, seg) || !e.load_bytes(a, image.data(), bytes, seg))
+        return false;
     u64 bv, header[2];
     std::memcpy(&bv, &image[V::header], 8);
     std::memcpy(header, &image[V::header + 8], 16);

@@ -39,7 +39,8 @@ bool store_table(Exec& e, const Insn& i) {
     std::memcpy(image, &limit, 2);
     std::memcpy(image + 2, &d.base, 8);
     Gva a = 0;
-    return e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), 2 + base_bytes, Access::write, a) &&
+    return e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), 2 + base_bytes,
+                    Access::write, a) &&
            e.store_bytes(a, image, 2 + base_bytes, m.segment);
 }
 
@@ -50,7 +51,8 @@ bool load_table(Exec& e, const Insn& i) {
     const unsigned base_bytes = i.code == CodeSize::bits64 ? 8 : 4;
     u8 image[10] = {};
     Gva a = 0;
-    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), 2 + base_bytes, Access::read, a) ||
+    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), 2 + base_bytes,
+                  Access::read, a) ||
         !e.load_bytes(a, image, 2 + base_bytes, m.segment))
         return false;
     u16 limit = 0;
@@ -93,7 +95,8 @@ bool verify(Exec& e, const Insn& i) {
     if (!protected_only(e)) return false;
     u16 selector = 0;
     bool ok = false;
-    if (!read_selector(e, i, i.op[0], selector) || !e.take(write ? e.sys.verw(selector) : e.sys.verr(selector), ok))
+    if (!read_selector(e, i, i.op[0], selector) ||
+        !e.take(write ? e.sys.verw(selector) : e.sys.verr(selector), ok))
         return false;
     e.set_flags(flag::zf, ok ? flag::zf : 0);
     return true;
@@ -104,7 +107,8 @@ bool load_system_segment(Exec& e, const Insn& i) {
     if (!protected_only(e)) return false;
     if (e.s.cpl()) return e.gp();
     u16 selector = 0;
-    return read_selector(e, i, i.op[0], selector) && e.take(task ? e.sys.ltr(selector) : e.sys.lldt(selector));
+    return read_selector(e, i, i.op[0], selector) &&
+           e.take(task ? e.sys.ltr(selector) : e.sys.lldt(selector));
 }
 
 template <bool task>

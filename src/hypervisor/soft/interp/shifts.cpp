@@ -57,7 +57,8 @@ template <class T, class F>
 bool shift_x(Exec& e, const Insn& i, F f) {
     T a;
     if (!e.read<T>(i, i.op[1], a)) return false;
-    const u64 count = i.op[2].kind == OperandKind::imm ? static_cast<u64>(i.op[2].disp) : e.s.gpr[i.op[2].reg];
+    const u64 count =
+        i.op[2].kind == OperandKind::imm ? static_cast<u64>(i.op[2].disp) : e.s.gpr[i.op[2].reg];
     e.set_reg<T>(i.op[0], f(a, static_cast<unsigned>(count & (sizeof(T) * 8 - 1))));
     return true;
 }
@@ -65,12 +66,15 @@ bool shift_x(Exec& e, const Insn& i, F f) {
 }  // namespace
 
 void register_shifts(HandlerTable& t) {
-    t.add_sized(ZYDIS_MNEMONIC_SHL,
-                []<class T>(Exec& e, const Insn& i) { return shift<T>(e, i, flag::arithmetic, alu::shl<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_SHR,
-                []<class T>(Exec& e, const Insn& i) { return shift<T>(e, i, flag::arithmetic, alu::shr<T>); });
-    t.add_sized(ZYDIS_MNEMONIC_SAR,
-                []<class T>(Exec& e, const Insn& i) { return shift<T>(e, i, flag::arithmetic, alu::sar<T>); });
+    t.add_sized(ZYDIS_MNEMONIC_SHL, []<class T>(Exec& e, const Insn& i) {
+        return shift<T>(e, i, flag::arithmetic, alu::shl<T>);
+    });
+    t.add_sized(ZYDIS_MNEMONIC_SHR, []<class T>(Exec& e, const Insn& i) {
+        return shift<T>(e, i, flag::arithmetic, alu::shr<T>);
+    });
+    t.add_sized(ZYDIS_MNEMONIC_SAR, []<class T>(Exec& e, const Insn& i) {
+        return shift<T>(e, i, flag::arithmetic, alu::sar<T>);
+    });
     t.add_sized(ZYDIS_MNEMONIC_ROL,
                 []<class T>(Exec& e, const Insn& i) { return shift<T>(e, i, rotate_flags, alu::rol<T>); });
     t.add_sized(ZYDIS_MNEMONIC_ROR,
@@ -80,12 +84,16 @@ void register_shifts(HandlerTable& t) {
     t.add_sized(ZYDIS_MNEMONIC_RCR,
                 []<class T>(Exec& e, const Insn& i) { return shift<T>(e, i, rotate_flags, alu::rcr<T>); });
     t.add_sized(ZYDIS_MNEMONIC_SHLD, []<class T>(Exec& e, const Insn& i) {
-        if constexpr (sizeof(T) == 1) return e.ud();
-        else return double_shift<T>(e, i, alu::shld<T>);
+        if constexpr (sizeof(T) == 1)
+            return e.ud();
+        else
+            return double_shift<T>(e, i, alu::shld<T>);
     });
     t.add_sized(ZYDIS_MNEMONIC_SHRD, []<class T>(Exec& e, const Insn& i) {
-        if constexpr (sizeof(T) == 1) return e.ud();
-        else return double_shift<T>(e, i, alu::shrd<T>);
+        if constexpr (sizeof(T) == 1)
+            return e.ud();
+        else
+            return double_shift<T>(e, i, alu::shrd<T>);
     });
     t.add_sized(ZYDIS_MNEMONIC_SHLX, []<class T>(Exec& e, const Insn& i) {
         return shift_x<T>(e, i, [](T a, unsigned n) { return static_cast<T>(a << n); });
@@ -94,7 +102,8 @@ void register_shifts(HandlerTable& t) {
         return shift_x<T>(e, i, [](T a, unsigned n) { return static_cast<T>(a >> n); });
     });
     t.add_sized(ZYDIS_MNEMONIC_SARX, []<class T>(Exec& e, const Insn& i) {
-        return shift_x<T>(e, i, [](T a, unsigned n) { return static_cast<T>(static_cast<std::make_signed_t<T>>(a) >> n); });
+        return shift_x<T>(
+            e, i, [](T a, unsigned n) { return static_cast<T>(static_cast<std::make_signed_t<T>>(a) >> n); });
     });
     t.add_sized(ZYDIS_MNEMONIC_RORX, []<class T>(Exec& e, const Insn& i) {
         return shift_x<T>(e, i, [](T a, unsigned n) { return std::rotr(a, static_cast<int>(n)); });

@@ -17,7 +17,8 @@ unsigned slot_bits(const Insn& i) {
 bool push_value(Exec& e, const Insn& i, u64 v, unsigned bits) {
     if (i.code == CodeSize::bits64) [[likely]] {
         const Gva a = e.s.gpr[rsp] - bits / 8;
-        if (!(bits == 64 ? e.store<u64>(a, v, x86::ss) : e.store<u16>(a, static_cast<u16>(v), x86::ss))) return false;
+        if (!(bits == 64 ? e.store<u64>(a, v, x86::ss) : e.store<u16>(a, static_cast<u16>(v), x86::ss)))
+            return false;
         e.s.gpr[rsp] = a;
         return true;
     }
@@ -155,15 +156,16 @@ bool enter(Exec& e, const Insn& i) {
         display = (display - bits / 8) & base::low_mask(stack);
         Gva a = 0;
         u64 v = 0;
-        if (!e.linear(i.code, x86::ss, display, bits / 8, Access::read, a) || !e.load_sized(a, v, bits / 8, x86::ss) ||
-            !push_value(e, i, v, bits))
+        if (!e.linear(i.code, x86::ss, display, bits / 8, Access::read, a) ||
+            !e.load_sized(a, v, bits / 8, x86::ss) || !push_value(e, i, v, bits))
             return undo();
     }
     if (level && !push_value(e, i, frame & base::low_mask(bits), bits)) return undo();
     // The new stack top must be writable: checked with a write that is not done.
     const u64 top = (e.s.gpr[rsp] - size) & base::low_mask(stack);
     Gva a = 0;
-    if (!e.linear(i.code, x86::ss, top, bits / 8, Access::write, a) || !e.probe(a, bits / 8, Access::write, x86::ss))
+    if (!e.linear(i.code, x86::ss, top, bits / 8, Access::write, a) ||
+        !e.probe(a, bits / 8, Access::write, x86::ss))
         return undo();
     e.set_gpr(rsp, top, stack);
     e.set_gpr(rbp, frame, bits == 16 ? 16 : stack == 16 ? 32 : bits);

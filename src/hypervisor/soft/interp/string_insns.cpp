@@ -51,8 +51,8 @@ struct Run {
         return bytes / size;
     }
     bool source(u64 elements, Gva& a) {
-        return e.linear(i.code, static_cast<Seg>(segment), offset(rsi), static_cast<unsigned>(elements * size),
-                        Access::read, a);
+        return e.linear(i.code, static_cast<Seg>(segment), offset(rsi),
+                        static_cast<unsigned>(elements * size), Access::read, a);
     }
     bool destination(u64 elements, Access access, Gva& a) {
         return e.linear(i.code, x86::es, offset(rdi), static_cast<unsigned>(elements * size), access, a);
@@ -101,72 +101,82 @@ void copy_up(u8* to, const u8* from, u64 bytes, unsigned size) {
 template <unsigned size>
 bool movs(Exec& e, const Insn& i) {
     Run run{e, i, size};
-    return repeat(run, [](Run& r, u64 limit) -> u64 {
-        Gva from = 0, to = 0;
-        if (!r.source(1, from) || !r.destination(1, Access::write, to)) return 0;
-        u64 n = chunk_limit(r, limit);
-        if (n > 1) {
-            n = std::min({n, r.in_page(r.offset(rsi), from), r.in_page(r.offset(rdi), to)});
-            Gva unused = 0;
-            if (n > 1 && (!r.source(n, unused) || !r.destination(n, Access::write, unused))) n = 1;
-        }
-        const unsigned bytes = static_cast<unsigned>(std::max<u64>(n, 1) * size);
-        const u8* p = r.e.probe_read(from, bytes);
-        u8* q = p ? r.e.probe_write(to, bytes) : nullptr;
-        if (q) {
-            n = bytes / size;
-            copy_up(q, p, bytes, size);
-        } else {
-            n = 1;
-            u64 v = 0;
-            if (!r.e.load_sized(from, v, size, r.segment) || !r.e.store_sized(to, v, size, x86::es)) return 0;
-        }
-        r.advance(rsi, n);
-        r.advance(rdi, n);
-        return n;
-    }, never);
+    return repeat(
+        run,
+        [](Run& r, u64 limit) -> u64 {
+            Gva from = 0, to = 0;
+            if (!r.source(1, from) || !r.destination(1, Access::write, to)) return 0;
+            u64 n = chunk_limit(r, limit);
+            if (n > 1) {
+                n = std::min({n, r.in_page(r.offset(rsi), from), r.in_page(r.offset(rdi), to)});
+                Gva unused = 0;
+                if (n > 1 && (!r.source(n, unused) || !r.destination(n, Access::write, unused))) n = 1;
+            }
+            const unsigned bytes = static_cast<unsigned>(std::max<u64>(n, 1) * size);
+            const u8* p = r.e.probe_read(from, bytes);
+            u8* q = p ? r.e.probe_write(to, bytes) : nullptr;
+            if (q) {
+                n = bytes / size;
+                copy_up(q, p, bytes, size);
+            } else {
+                n = 1;
+                u64 v = 0;
+                if (!r.e.load_sized(from, v, size, r.segment) || !r.e.store_sized(to, v, size, x86::es))
+                    return 0;
+            }
+            r.advance(rsi, n);
+            r.advance(rdi, n);
+            return n;
+        },
+        never);
 }
 
 template <unsigned size>
 bool stos(Exec& e, const Insn& i) {
     Run run{e, i, size};
-    return repeat(run, [](Run& r, u64 limit) -> u64 {
-        Gva to = 0;
-        if (!r.destination(1, Access::write, to)) return 0;
-        u64 n = chunk_limit(r, limit);
-        if (n > 1) {
-            n = std::min(n, r.in_page(r.offset(rdi), to));
-            Gva unused = 0;
-            if (n > 1 && !r.destination(n, Access::write, unused)) n = 1;
-        }
-        n = std::max<u64>(n, 1);
-        const u64 value = r.e.s.gpr[rax];
-        if (u8* q = r.e.probe_write(to, static_cast<unsigned>(n * size))) {
-            if constexpr (size == 1) {
-                std::memset(q, static_cast<int>(value & 0xff), n);
-            } else {
-                for (u64 k = 0; k < n; ++k) std::memcpy(q + k * size, &value, size);
+    return repeat(
+        run,
+        [](Run& r, u64 limit) -> u64 {
+            Gva to = 0;
+            if (!r.destination(1, Access::write, to)) return 0;
+            u64 n = chunk_limit(r, limit);
+            if (n > 1) {
+                n = std::min(n, r.in_page(r.offset(rdi), to));
+                Gva unused = 0;
+                if (n > 1 && !r.destination(n, Access::write, unused)) n = 1;
             }
-        } else {
-            n = 1;
-            if (!r.e.store_sized(to, value & base::low_mask(size * 8), size, x86::es)) return 0;
-        }
-        r.advance(rdi, n);
-        return n;
-    }, never);
+            n = std::max<u64>(n, 1);
+            const u64 value = r.e.s.gpr[rax];
+            if (u8* q = r.e.probe_write(to, static_cast<unsigned>(n * size))) {
+                if constexpr (size == 1) {
+                    std::memset(q, static_cast<int>(value & 0xff), n);
+                } else {
+                    for (u64 k = 0; k < n; ++k) std::memcpy(q + k * size, &value, size);
+                }
+            } else {
+                n = 1;
+                if (!r.e.store_sized(to, value & base::low_mask(size * 8), size, x86::es)) return 0;
+            }
+            r.advance(rdi, n);
+            return n;
+        },
+        never);
 }
 
 template <unsigned size>
 bool lods(Exec& e, const Insn& i) {
     Run run{e, i, size};
-    return repeat(run, [](Run& r, u64) -> u64 {
-        Gva from = 0;
-        u64 v = 0;
-        if (!r.source(1, from) || !r.e.load_sized(from, v, size, r.segment)) return 0;
-        r.e.set_gpr(rax, v, size * 8);
-        r.advance(rsi, 1);
-        return 1;
-    }, never);
+    return repeat(
+        run,
+        [](Run& r, u64) -> u64 {
+            Gva from = 0;
+            u64 v = 0;
+            if (!r.source(1, from) || !r.e.load_sized(from, v, size, r.segment)) return 0;
+            r.e.set_gpr(rax, v, size * 8);
+            r.advance(rsi, 1);
+            return 1;
+        },
+        never);
 }
 
 template <class T>
@@ -190,78 +200,91 @@ template <class T>
 bool cmps(Exec& e, const Insn& i) {
     Run run{e, i, sizeof(T)};
     Comparison<T> c{e, i};
-    return repeat(run, [&](Run& r, u64 limit) -> u64 {
-        u64 n = 0;
-        do {
-            Gva a = 0, b = 0;
-            T x, y;
-            if (!r.source(1, a) || !r.destination(1, Access::read, b) || !e.load<T>(a, x, r.segment) ||
-                !e.load<T>(b, y, x86::es)) {
-                r.counted(n);  // what was done stays done
-                return 0;
-            }
-            c.compare(x, y);
-            r.advance(rsi, 1);
-            r.advance(rdi, 1);
-            ++n;
-        } while (n < std::min(limit, compare_batch) && !c.over());
-        return n;
-    }, [&] { return c.over(); });
+    return repeat(
+        run,
+        [&](Run& r, u64 limit) -> u64 {
+            u64 n = 0;
+            do {
+                Gva a = 0, b = 0;
+                T x, y;
+                if (!r.source(1, a) || !r.destination(1, Access::read, b) || !e.load<T>(a, x, r.segment) ||
+                    !e.load<T>(b, y, x86::es)) {
+                    r.counted(n);  // what was done stays done
+                    return 0;
+                }
+                c.compare(x, y);
+                r.advance(rsi, 1);
+                r.advance(rdi, 1);
+                ++n;
+            } while (n < std::min(limit, compare_batch) && !c.over());
+            return n;
+        },
+        [&] { return c.over(); });
 }
 
 template <class T>
 bool scas(Exec& e, const Insn& i) {
     Run run{e, i, sizeof(T)};
     Comparison<T> c{e, i};
-    return repeat(run, [&](Run& r, u64 limit) -> u64 {
-        u64 n = 0;
-        do {
-            Gva a = 0;
-            T y;
-            if (!r.destination(1, Access::read, a) || !e.load<T>(a, y, x86::es)) {
-                r.counted(n);
-                return 0;
-            }
-            c.compare(static_cast<T>(e.s.gpr[rax]), y);
-            r.advance(rdi, 1);
-            ++n;
-        } while (n < std::min(limit, compare_batch) && !c.over());
-        return n;
-    }, [&] { return c.over(); });
+    return repeat(
+        run,
+        [&](Run& r, u64 limit) -> u64 {
+            u64 n = 0;
+            do {
+                Gva a = 0;
+                T y;
+                if (!r.destination(1, Access::read, a) || !e.load<T>(a, y, x86::es)) {
+                    r.counted(n);
+                    return 0;
+                }
+                c.compare(static_cast<T>(e.s.gpr[rax]), y);
+                r.advance(rdi, 1);
+                ++n;
+            } while (n < std::min(limit, compare_batch) && !c.over());
+            return n;
+        },
+        [&] { return c.over(); });
 }
 
 template <unsigned size>
 bool ins(Exec& e, const Insn& i) {
     Run run{e, i, size};
-    return repeat(run, [](Run& r, u64) -> u64 {
-        Exec& x = r.e;
-        const u16 port = static_cast<u16>(x.s.gpr[rdx]);
-        Gva to = 0;
-        u32 v = 0;
-        // The device must not be read when the store would fault.
-        if (!x.take(x.sys.check_io(port, size)) || !r.destination(1, Access::write, to) ||
-            (!x.probe_write(to, size) && !x.probe(to, size, Access::write, x86::es)) ||
-            !x.take(x.sys.in(port, size), v) || !x.store_sized(to, v, size, x86::es))
-            return 0;
-        r.advance(rdi, 1);
-        return 1;
-    }, never);
+    return repeat(
+        run,
+        [](Run& r, u64) -> u64 {
+            Exec& x = r.e;
+            const u16 port = static_cast<u16>(x.s.gpr[rdx]);
+            Gva to = 0;
+            u32 v = 0;
+            // The device must not be read when the store would fault.
+            if (!x.take(x.sys.check_io(port, size)) || !r.destination(1, Access::write, to) ||
+                (!x.probe_write(to, size) && !x.probe(to, size, Access::write, x86::es)) ||
+                !x.take(x.sys.in(port, size), v) || !x.store_sized(to, v, size, x86::es))
+                return 0;
+            r.advance(rdi, 1);
+            return 1;
+        },
+        never);
 }
 
 template <unsigned size>
 bool outs(Exec& e, const Insn& i) {
     Run run{e, i, size};
-    return repeat(run, [](Run& r, u64) -> u64 {
-        Exec& x = r.e;
-        const u16 port = static_cast<u16>(x.s.gpr[rdx]);
-        Gva from = 0;
-        u64 v = 0;
-        if (!x.take(x.sys.check_io(port, size)) || !r.source(1, from) || !x.load_sized(from, v, size, r.segment) ||
-            !x.take(x.sys.out(port, static_cast<u32>(v), size)))
-            return 0;
-        r.advance(rsi, 1);
-        return 1;
-    }, never);
+    return repeat(
+        run,
+        [](Run& r, u64) -> u64 {
+            Exec& x = r.e;
+            const u16 port = static_cast<u16>(x.s.gpr[rdx]);
+            Gva from = 0;
+            u64 v = 0;
+            if (!x.take(x.sys.check_io(port, size)) || !r.source(1, from) ||
+                !x.load_sized(from, v, size, r.segment) ||
+                !x.take(x.sys.out(port, static_cast<u32>(v), size)))
+                return 0;
+            r.advance(rsi, 1);
+            return 1;
+        },
+        never);
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ TEST(String, MovsAcrossPagesAndMisaligned) {
     m.gpr(rdi) = test::data_base + 0x8003;
     m.gpr(rcx) = 10000;
     m.run({0xf3, 0xa4, 0xf4});
-    for (u64 n = 0; n < 10000; ++n) ASSERT_EQ(m.peek<u8>(test::data_base + 0x8003 + n), static_cast<u8>(n * 7)) << n;
+    for (u64 n = 0; n < 10000; ++n)
+        ASSERT_EQ(m.peek<u8>(test::data_base + 0x8003 + n), static_cast<u8>(n * 7)) << n;
     EXPECT_EQ(m.gpr(rcx), 0u);
     EXPECT_EQ(m.gpr(rsi), test::data_base + 5 + 10000);
     EXPECT_EQ(m.peek<u8>(test::data_base + 0x8003 + 10000), 0);

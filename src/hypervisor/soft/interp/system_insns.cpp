@@ -72,16 +72,20 @@ bool segment_base(Exec& e, const Insn& i) {
 template <bool set>
 bool access_flag(Exec& e, const Insn&) {
     if (e.s.cpl()) return e.ud();
-    if constexpr (set) e.s.rflags |= flag::ac;
-    else e.s.rflags &= ~flag::ac;
+    if constexpr (set)
+        e.s.rflags |= flag::ac;
+    else
+        e.s.rflags &= ~flag::ac;
     return true;
 }
 
 bool invlpg(Exec& e, const Insn& i) {
     const Operand& m = i.op[0];
     u64 a = e.effective_address(i, m);
-    if (i.code != CodeSize::bits64) a = (a + e.s.seg[m.segment].base) & base::low_mask(32);
-    else if (m.segment >= x86::fs) a += e.s.seg[m.segment].base;
+    if (i.code != CodeSize::bits64)
+        a = (a + e.s.seg[m.segment].base) & base::low_mask(32);
+    else if (m.segment >= x86::fs)
+        a += e.s.seg[m.segment].base;
     return e.take(e.sys.invlpg(a));
 }
 
@@ -109,7 +113,8 @@ bool cache_line(Exec& e, const Insn& i) {
 
 bool in(Exec& e, const Insn& i) {
     const unsigned size = i.op[0].bits / 8u;
-    const u16 port = i.op[1].kind == OperandKind::imm ? static_cast<u8>(i.op[1].disp) : static_cast<u16>(e.s.gpr[rdx]);
+    const u16 port =
+        i.op[1].kind == OperandKind::imm ? static_cast<u8>(i.op[1].disp) : static_cast<u16>(e.s.gpr[rdx]);
     u32 v = 0;
     if (!e.take(e.sys.in(port, size), v)) return false;
     e.set_gpr(rax, v, size * 8);
@@ -118,7 +123,8 @@ bool in(Exec& e, const Insn& i) {
 
 bool out(Exec& e, const Insn& i) {
     const unsigned size = i.op[1].bits / 8u;
-    const u16 port = i.op[0].kind == OperandKind::imm ? static_cast<u8>(i.op[0].disp) : static_cast<u16>(e.s.gpr[rdx]);
+    const u16 port =
+        i.op[0].kind == OperandKind::imm ? static_cast<u8>(i.op[0].disp) : static_cast<u16>(e.s.gpr[rdx]);
     return e.take(e.sys.out(port, static_cast<u32>(e.gpr(rax, size * 8)), size));
 }
 
@@ -132,7 +138,8 @@ bool hlt(Exec& e, const Insn&) {
 
 bool mov_control(Exec& e, const Insn& i) {
     const unsigned bits = i.code == CodeSize::bits64 ? 64 : 32;
-    if (i.op[0].kind == OperandKind::control) return e.take(e.sys.write_cr(i.op[0].reg, e.gpr(i.op[1].reg, bits)));
+    if (i.op[0].kind == OperandKind::control)
+        return e.take(e.sys.write_cr(i.op[0].reg, e.gpr(i.op[1].reg, bits)));
     u64 v = 0;
     if (!e.take(e.sys.read_cr(i.op[1].reg), v)) return false;
     e.set_gpr(i.op[0].reg, v, bits);
@@ -141,7 +148,8 @@ bool mov_control(Exec& e, const Insn& i) {
 
 bool mov_debug(Exec& e, const Insn& i) {
     const unsigned bits = i.code == CodeSize::bits64 ? 64 : 32;
-    if (i.op[0].kind == OperandKind::debug) return e.take(e.sys.write_dr(i.op[0].reg, e.gpr(i.op[1].reg, bits)));
+    if (i.op[0].kind == OperandKind::debug)
+        return e.take(e.sys.write_dr(i.op[0].reg, e.gpr(i.op[1].reg, bits)));
     u64 v = 0;
     if (!e.take(e.sys.read_dr(i.op[1].reg), v)) return false;
     e.set_gpr(i.op[0].reg, v, bits);
@@ -150,16 +158,18 @@ bool mov_debug(Exec& e, const Insn& i) {
 
 void register_system(HandlerTable& t) {
     t.add(ZYDIS_MNEMONIC_RDMSR, rdmsr);
-    t.add(ZYDIS_MNEMONIC_WRMSR,
-          [](Exec& e, const Insn&) { return e.take(e.sys.wrmsr(static_cast<u32>(e.s.gpr[rcx]), edx_eax(e))); });
+    t.add(ZYDIS_MNEMONIC_WRMSR, [](Exec& e, const Insn&) {
+        return e.take(e.sys.wrmsr(static_cast<u32>(e.s.gpr[rcx]), edx_eax(e)));
+    });
     t.add(ZYDIS_MNEMONIC_CPUID, [](Exec& e, const Insn&) { return e.take(e.sys.cpuid()); });
     t.add(ZYDIS_MNEMONIC_RDTSC, rdtsc);
     t.add(ZYDIS_MNEMONIC_RDTSCP, rdtscp);
     t.add(ZYDIS_MNEMONIC_RDPID, rdpid);
     t.add(ZYDIS_MNEMONIC_RDPMC, rdpmc);
     t.add(ZYDIS_MNEMONIC_XGETBV, xgetbv);
-    t.add(ZYDIS_MNEMONIC_XSETBV,
-          [](Exec& e, const Insn&) { return e.take(e.sys.xsetbv(static_cast<u32>(e.s.gpr[rcx]), edx_eax(e))); });
+    t.add(ZYDIS_MNEMONIC_XSETBV, [](Exec& e, const Insn&) {
+        return e.take(e.sys.xsetbv(static_cast<u32>(e.s.gpr[rcx]), edx_eax(e)));
+    });
     t.add(ZYDIS_MNEMONIC_SWAPGS, [](Exec& e, const Insn&) { return e.take(e.sys.swapgs()); });
     t.add(ZYDIS_MNEMONIC_RDFSBASE, segment_base<x86::fs, false>);
     t.add(ZYDIS_MNEMONIC_RDGSBASE, segment_base<x86::gs, false>);
@@ -175,7 +185,8 @@ void register_system(HandlerTable& t) {
     t.add({ZYDIS_MNEMONIC_WBINVD, ZYDIS_MNEMONIC_INVD}, [](Exec& e, const Insn&) { return privileged(e); });
     t.add({ZYDIS_MNEMONIC_CLFLUSH, ZYDIS_MNEMONIC_CLFLUSHOPT, ZYDIS_MNEMONIC_CLWB}, cache_line);
     t.add(ZYDIS_MNEMONIC_HLT, hlt);
-    t.add({ZYDIS_MNEMONIC_VMCALL, ZYDIS_MNEMONIC_VMMCALL}, [](Exec& e, const Insn&) { return e.take(e.sys.vmcall()); });
+    t.add({ZYDIS_MNEMONIC_VMCALL, ZYDIS_MNEMONIC_VMMCALL},
+          [](Exec& e, const Insn&) { return e.take(e.sys.vmcall()); });
     t.add(ZYDIS_MNEMONIC_IN, in);
     t.add(ZYDIS_MNEMONIC_OUT, out);
 }

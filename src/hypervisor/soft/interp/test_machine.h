@@ -29,9 +29,13 @@ struct FakeIo final : Io {
     };
     std::vector<Write> writes;
     u64 next_value = 0x1122334455667788;
-    u32 port_read(u16, unsigned size) override { return static_cast<u32>(next_value & ((u64{1} << (8 * size)) - 1)); }
+    u32 port_read(u16, unsigned size) override {
+        return static_cast<u32>(next_value & ((u64{1} << (8 * size)) - 1));
+    }
     void port_write(u16 port, u32 v, unsigned size) override { writes.push_back({port, v, size}); }
-    u64 mmio_read(Gpa, unsigned size) override { return size == 8 ? next_value : next_value & ((u64{1} << (8 * size)) - 1); }
+    u64 mmio_read(Gpa, unsigned size) override {
+        return size == 8 ? next_value : next_value & ((u64{1} << (8 * size)) - 1);
+    }
     void mmio_write(Gpa gpa, u64 v, unsigned size) override { writes.push_back({gpa, v, size}); }
 };
 
@@ -66,7 +70,9 @@ public:
     }
 
     template <class T>
-    void poke(Gpa gpa, T v) { (void)memory->write_value(gpa, v); }
+    void poke(Gpa gpa, T v) {
+        (void)memory->write_value(gpa, v);
+    }
     void poke(Gpa gpa, std::initializer_list<int> bytes) {
         for (const int b : bytes) poke<u8>(gpa++, static_cast<u8>(b));
     }
@@ -83,7 +89,8 @@ public:
         using namespace x86;
         poke<u64>(tables, (tables + 0x1000) | 7);
         poke<u64>(tables + 0x1000, (tables + 0x2000) | 7);
-        for (u64 t = 0; t < ram_bytes >> 21; ++t) poke<u64>(tables + 0x2000 + t * 8, (tables + 0x3000 + t * 0x1000) | 7);
+        for (u64 t = 0; t < ram_bytes >> 21; ++t)
+            poke<u64>(tables + 0x2000 + t * 8, (tables + 0x3000 + t * 0x1000) | 7);
         for (u64 p = 0; p < ram_bytes >> 12; ++p) poke<u64>(tables + 0x3000 + p * 8, (p << 12) | 7);
         poke<u64>(gdt + 0x08, 0x00af9b000000ffff);
         poke<u64>(gdt + 0x10, 0x00cf93000000ffff);
@@ -94,7 +101,8 @@ public:
         for (u64 v = 0; v < 256; ++v) {
             const u64 target = handlers + v;
             poke<u8>(target, 0xf4);
-            poke<u64>(idt + v * 16, (target & 0xffff) | u64{kernel_cs} << 16 | u64{0xee00} << 32 | (target >> 16 & 0xffff) << 48);
+            poke<u64>(idt + v * 16, (target & 0xffff) | u64{kernel_cs} << 16 | u64{0xee00} << 32 |
+                                        (target >> 16 & 0xffff) << 48);
             poke<u64>(idt + v * 16 + 8, target >> 32);
         }
         VcpuState& s = vcpu->state;
@@ -158,7 +166,8 @@ public:
     }
     int run_on(unsigned limit = 100000) {
         vcpu->state.halted = 0;
-        while (limit-- && engine.step() == Interpreter::Step::ok) {}
+        while (limit-- && engine.step() == Interpreter::Step::ok) {
+        }
         const u64 at = vcpu->state.rip - 1;
         return at >= handlers && at < handlers + 256 ? static_cast<int>(at - handlers) : -1;
     }

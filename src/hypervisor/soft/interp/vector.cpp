@@ -143,14 +143,18 @@ bool run_on_host(Exec& e, const Insn& i) {
         bytes = m->bits / 8u;
         if (bytes > 64) return e.ud();
         const Access access = m->written ? Access::write : Access::read;
-        if (!e.linear(i.code, static_cast<Seg>(m->segment), e.effective_address(i, *m), bytes, access, a)) return false;
+        if (!e.linear(i.code, static_cast<Seg>(m->segment), e.effective_address(i, *m), bytes, access, a))
+            return false;
         if (must_be_aligned(i, bytes) && (a & (bytes - 1))) return e.gp();
         if (m->read && !e.load_bytes(a, e.host.buffer(), bytes, m->segment)) return false;
-        if (m->written && !e.probe_write(a, bytes) && !e.probe(a, bytes, Access::write, m->segment)) return false;
+        if (m->written && !e.probe_write(a, bytes) && !e.probe(a, bytes, Access::write, m->segment))
+            return false;
     }
     bool store = m && m->written;
-    if (all_masked(VectorState(e.s))) [[likely]] e.host.run(i, e.s);
-    else if (!run_unmasked(e, i, store)) return false;
+    if (all_masked(VectorState(e.s))) [[likely]]
+        e.host.run(i, e.s);
+    else if (!run_unmasked(e, i, store))
+        return false;
     if (is_x87(i)) set_x87_pointers(e, i, m);
     return store ? e.store_bytes(a, e.host.buffer(), bytes, m->segment) : true;
 }
@@ -164,7 +168,7 @@ bool run_avx(Exec& e, const Insn& i) { return avx_usable(e) && run_on_host(e, i)
 bool undefined(Exec& e, const Insn&) { return e.ud(); }
 
 using R = x86::CpuidResult;
-bool has(const cpu::VcpuContext& vcpu, u32 leaf, u32 R::*reg, unsigned bit) {
+bool has(const cpu::VcpuContext& vcpu, u32 leaf, u32 R::* reg, unsigned bit) {
     return vcpu.model && base::bit(vcpu.model->lookup(leaf, 0).*reg, bit);
 }
 
@@ -172,8 +176,9 @@ bool has(const cpu::VcpuContext& vcpu, u32 leaf, u32 R::*reg, unsigned bit) {
 /// raise #UD there.
 bool offered(const Insn& i, const cpu::VcpuContext& vcpu) {
     switch (i.isa_ext) {
-        case ZYDIS_ISA_EXT_X87: return has(vcpu, 1, &R::edx, 0) &&
-                                       (i.isa_set != ZYDIS_ISA_SET_SSE3X87 || has(vcpu, 1, &R::ecx, 0));
+        case ZYDIS_ISA_EXT_X87:
+            return has(vcpu, 1, &R::edx, 0) &&
+                   (i.isa_set != ZYDIS_ISA_SET_SSE3X87 || has(vcpu, 1, &R::ecx, 0));
         case ZYDIS_ISA_EXT_BASE: return true;  // FXSAVE, FXRSTOR: every x86-64 processor
         case ZYDIS_ISA_EXT_MMX: return has(vcpu, 1, &R::edx, 23);
         case ZYDIS_ISA_EXT_SSE: return has(vcpu, 1, &R::edx, 25);

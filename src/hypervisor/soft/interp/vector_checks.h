@@ -17,7 +17,8 @@ inline bool x87_usable(Exec& e) {
 /// which nothing is wired to here.
 inline bool x87_no_pending(Exec& e) {
     const VectorState v(e.s);
-    if ((v.status() & VectorState::es) && (e.s.cr0 & x86::cr0::ne)) return e.raise({x86::vec::mf, false, 0, 0});
+    if ((v.status() & VectorState::es) && (e.s.cr0 & x86::cr0::ne))
+        return e.raise({x86::vec::mf, false, 0, 0});
     return true;
 }
 
@@ -33,7 +34,8 @@ inline bool sse_usable(Exec& e) {
 }
 
 inline bool avx_usable(Exec& e) {
-    if (!e.s.protected_mode() || e.s.v8086() || !(e.s.cr4 & x86::cr4::osxsave) || (e.s.xcr0 & 6) != 6) return e.ud();
+    if (!e.s.protected_mode() || e.s.v8086() || !(e.s.cr4 & x86::cr4::osxsave) || (e.s.xcr0 & 6) != 6)
+        return e.ud();
     return e.s.cr0 & x86::cr0::ts ? e.raise(Fault::nm()) : true;
 }
 

@@ -15,8 +15,10 @@ using Bytes = std::array<u8, 32>;
 
 bool top_bit(const Bytes& b, unsigned element, unsigned size) { return b[element * size + size - 1] & 0x80; }
 
-bool element_address(Exec& e, const Insn& i, const Operand& m, u64 offset, unsigned size, Access access, Gva& a) {
-    return e.linear(i.code, static_cast<Seg>(m.segment), offset & base::low_mask(i.address_bits), size, access, a);
+bool element_address(Exec& e, const Insn& i, const Operand& m, u64 offset, unsigned size, Access access,
+                     Gva& a) {
+    return e.linear(i.code, static_cast<Seg>(m.segment), offset & base::low_mask(i.address_bits), size,
+                    access, a);
 }
 
 /// Stores the elements of `value` that `mask` selects; all are checked before the first is written.
@@ -59,7 +61,8 @@ bool vmaskmov(Exec& e, const Insn& i) {
         if (!top_bit(mask, n, size)) continue;
         Gva a = 0;
         u64 x = 0;
-        if (!element_address(e, i, m, offset + n * size, size, Access::read, a) || !e.load_sized(a, x, size, m.segment))
+        if (!element_address(e, i, m, offset + n * size, size, Access::read, a) ||
+            !e.load_sized(a, x, size, m.segment))
             return false;
         std::memcpy(&value[n * size], &x, size);
     }
@@ -78,7 +81,8 @@ bool maskmov_bytes(Exec& e, const Insn& i) {
     std::array<const Operand*, 2> source{};
     unsigned found = 0;
     for (u8 n = 0; n < i.operand_count && found < 2; ++n)
-        if (i.op[n].kind == OperandKind::vector || i.op[n].kind == OperandKind::mmx) source[found++] = &i.op[n];
+        if (i.op[n].kind == OperandKind::vector || i.op[n].kind == OperandKind::mmx)
+            source[found++] = &i.op[n];
     if (found < 2) return e.ud();
     Bytes value{}, mask{};
     if (mmx) {
@@ -120,7 +124,8 @@ bool gather(Exec& e, const Insn& i) {
         x = base::sign_extend(x, index_size * 8) * m.scale;
         Gva a = 0;
         u64 element = 0;
-        if (!element_address(e, i, m, base + x, size, Access::read, a) || !e.load_sized(a, element, size, m.segment)) {
+        if (!element_address(e, i, m, base + x, size, Access::read, a) ||
+            !e.load_sized(a, element, size, m.segment)) {
             ok = false;
             break;
         }

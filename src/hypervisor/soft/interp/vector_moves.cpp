@@ -22,7 +22,8 @@ bool read_operand(Exec& e, const Insn& i, const Operand& o, unsigned bytes, bool
         return true;
     }
     Gva a = 0;
-    if (!e.linear(i.code, static_cast<Seg>(o.segment), e.effective_address(i, o), bytes, Access::read, a)) return false;
+    if (!e.linear(i.code, static_cast<Seg>(o.segment), e.effective_address(i, o), bytes, Access::read, a))
+        return false;
     if (aligned && (a & (bytes - 1))) return e.gp();
     if (const u8* p = e.probe_read(a, bytes)) {
         std::memcpy(value.data(), p, bytes);
@@ -43,7 +44,8 @@ bool move(Exec& e, const Insn& i) {
         return true;
     }
     Gva a = 0;
-    if (!e.linear(i.code, static_cast<Seg>(d.segment), e.effective_address(i, d), bytes, Access::write, a)) return false;
+    if (!e.linear(i.code, static_cast<Seg>(d.segment), e.effective_address(i, d), bytes, Access::write, a))
+        return false;
     if (aligned && (a & (bytes - 1))) return e.gp();
     if (u8* p = e.probe_write(a, bytes)) {
         std::memcpy(p, value.data(), bytes);
@@ -97,8 +99,8 @@ void register_vector_moves(HandlerTable& t) {
     t.add({ZYDIS_MNEMONIC_PXOR, ZYDIS_MNEMONIC_XORPS, ZYDIS_MNEMONIC_XORPD, ZYDIS_MNEMONIC_VPXOR,
            ZYDIS_MNEMONIC_VXORPS, ZYDIS_MNEMONIC_VXORPD},
           [](Exec& e, const Insn& i) { return combine<u64>(e, i, [](u64 a, u64 b) { return a ^ b; }); });
-    t.add({ZYDIS_MNEMONIC_POR, ZYDIS_MNEMONIC_ORPS, ZYDIS_MNEMONIC_ORPD, ZYDIS_MNEMONIC_VPOR, ZYDIS_MNEMONIC_VORPS,
-           ZYDIS_MNEMONIC_VORPD},
+    t.add({ZYDIS_MNEMONIC_POR, ZYDIS_MNEMONIC_ORPS, ZYDIS_MNEMONIC_ORPD, ZYDIS_MNEMONIC_VPOR,
+           ZYDIS_MNEMONIC_VORPS, ZYDIS_MNEMONIC_VORPD},
           [](Exec& e, const Insn& i) { return combine<u64>(e, i, [](u64 a, u64 b) { return a | b; }); });
     t.add({ZYDIS_MNEMONIC_PAND, ZYDIS_MNEMONIC_ANDPS, ZYDIS_MNEMONIC_ANDPD, ZYDIS_MNEMONIC_VPAND,
            ZYDIS_MNEMONIC_VANDPS, ZYDIS_MNEMONIC_VANDPD},
@@ -106,8 +108,9 @@ void register_vector_moves(HandlerTable& t) {
     t.add({ZYDIS_MNEMONIC_PCMPEQB, ZYDIS_MNEMONIC_VPCMPEQB}, [](Exec& e, const Insn& i) {
         return combine<u8>(e, i, [](u8 a, u8 b) { return static_cast<u8>(a == b ? 0xff : 0); });
     });
-    t.add({ZYDIS_MNEMONIC_PMINUB, ZYDIS_MNEMONIC_VPMINUB},
-          [](Exec& e, const Insn& i) { return combine<u8>(e, i, [](u8 a, u8 b) { return std::min(a, b); }); });
+    t.add({ZYDIS_MNEMONIC_PMINUB, ZYDIS_MNEMONIC_VPMINUB}, [](Exec& e, const Insn& i) {
+        return combine<u8>(e, i, [](u8 a, u8 b) { return std::min(a, b); });
+    });
     t.add({ZYDIS_MNEMONIC_PMOVMSKB, ZYDIS_MNEMONIC_VPMOVMSKB}, move_mask);
 }
 

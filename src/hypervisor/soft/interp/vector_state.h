@@ -15,8 +15,9 @@ struct VectorState {
     explicit VectorState(x86::VcpuState& s) : area(s.xsave.data()) {}
     u8* area;
 
-    static constexpr unsigned fcw = 0, fsw = 2, ftw = 4, fop = 6, fip = 8, fdp = 16, mxcsr_at = 24, mask_at = 28,
-                              st = 32, xmm = 160, xmm_end = 416, header = 512, ymmh = 576, end = 832;
+    static constexpr unsigned fcw = 0, fsw = 2, ftw = 4, fop = 6, fip = 8, fdp = 16, mxcsr_at = 24,
+                              mask_at = 28, st = 32, xmm = 160, xmm_end = 416, header = 512, ymmh = 576,
+                              end = 832;
     static constexpr u64 x87_bit = 1, sse_bit = 2, avx_bit = 4;
     static constexpr u32 mxcsr_mask = 0xffff;
     static constexpr u16 es = 0x80, busy = 0x8000;  ///< FSW: unmasked exception pending
@@ -85,8 +86,10 @@ struct VectorState {
     void write_vector(unsigned n, const void* from, unsigned bytes, bool vex) {
         settle(vex ? sse_bit | avx_bit : sse_bit);
         std::memcpy(area + xmm + n * 16, from, 16);
-        if (bytes > 16) std::memcpy(area + ymmh + n * 16, static_cast<const u8*>(from) + 16, 16);
-        else if (vex) std::memset(area + ymmh + n * 16, 0, 16);
+        if (bytes > 16)
+            std::memcpy(area + ymmh + n * 16, static_cast<const u8*>(from) + 16, 16);
+        else if (vex)
+            std::memset(area + ymmh + n * 16, 0, 16);
     }
 };
 

@@ -38,7 +38,8 @@ TEST(Vector, LoadAddStore) {
     m.poke<u64>(test::data_base, bits(1.5));
     m.poke<u64>(test::data_base + 8, bits(2.25));
     // movsd xmm1,[rbx]; addsd xmm1,[rbx+8]; movsd [rbx+16],xmm1
-    EXPECT_EQ(m.run({0xf2, 0x0f, 0x10, 0x0b, 0xf2, 0x0f, 0x58, 0x4b, 8, 0xf2, 0x0f, 0x11, 0x4b, 16, 0xf4}), -1);
+    EXPECT_EQ(m.run({0xf2, 0x0f, 0x10, 0x0b, 0xf2, 0x0f, 0x58, 0x4b, 8, 0xf2, 0x0f, 0x11, 0x4b, 16, 0xf4}),
+              -1);
     EXPECT_EQ(m.peek<u64>(test::data_base + 16), bits(3.75));
 }
 
@@ -56,7 +57,7 @@ TEST(Vector, MisalignedLegacyOperandFaults) {
     m.gpr(rbx) = test::data_base + 8;
     EXPECT_EQ(m.run({0x0f, 0x28, 0x03, 0xf4}), vec::gp);  // movaps
     m.supervisor();
-    EXPECT_EQ(m.run({0x0f, 0x10, 0x03, 0xf4}), -1);  // movups
+    EXPECT_EQ(m.run({0x0f, 0x10, 0x03, 0xf4}), -1);        // movups
     EXPECT_EQ(m.run({0xc5, 0xf8, 0x58, 0x03, 0xf4}), -1);  // vaddps does not care
 }
 
@@ -128,8 +129,9 @@ TEST(Vector, EnvironmentKeepsTheRegistersInPlace) {
     Machine m;
     m.gpr(rbx) = test::data_base;
     // fninit; fld1; fldpi; fnstenv [rbx]; fninit; fldenv [rbx]; fstp qword [rbx+64]; fstp qword [rbx+72]
-    EXPECT_EQ(m.run({0xdb, 0xe3, 0xd9, 0xe8, 0xd9, 0xeb, 0xd9, 0x33, 0xdb, 0xe3, 0xd9, 0x23, 0xdd, 0x5b, 64, 0xdd, 0x5b,
-                     72, 0xf4}), -1);
+    EXPECT_EQ(m.run({0xdb, 0xe3, 0xd9, 0xe8, 0xd9, 0xeb, 0xd9, 0x33, 0xdb, 0xe3, 0xd9, 0x23, 0xdd, 0x5b, 64,
+                     0xdd, 0x5b, 72, 0xf4}),
+              -1);
     EXPECT_EQ(m.peek<u64>(test::data_base + 64), 0x400921fb54442d18u);
     EXPECT_EQ(m.peek<u64>(test::data_base + 72), bits(1.0));
     EXPECT_EQ(m.peek<u16>(test::data_base + 8), 0x0fff);  // tags: 7 and 6 valid
@@ -181,7 +183,8 @@ TEST(Vector, GatherKeepsWhatItHasWhenItFaults) {
     m.gpr(rbx) = test::data_base;
     set_xmm(m, 1, 3 | u64{5} << 32, 0x100000000000000 | 7);  // indices 3, 5, 7, out of range
     set_xmm(m, 2, ~u64{0}, ~u64{0});
-    EXPECT_EQ(m.run({0xc4, 0xe2, 0x69, 0x90, 0x04, 0x8b, 0xf4}), vec::pf);  // vpgatherdd xmm0,[rbx+xmm1*4],xmm2
+    EXPECT_EQ(m.run({0xc4, 0xe2, 0x69, 0x90, 0x04, 0x8b, 0xf4}),
+              vec::pf);  // vpgatherdd xmm0,[rbx+xmm1*4],xmm2
     EXPECT_EQ(xmm(m, 0).low, 103 | u64{105} << 32);
     EXPECT_EQ(xmm(m, 2), (Xmm{0, 0xffffffff00000000}));
     set_xmm(m, 1, 3 | u64{5} << 32, 9 | u64{11} << 32);

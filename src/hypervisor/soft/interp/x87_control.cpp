@@ -29,9 +29,12 @@ u16 full_tags(const V& v) {
             const unsigned at = V::st + ((r - top) & 7) * 16;
             const u64 mantissa = v.get<u64>(at);
             const unsigned exponent = v.get<u16>(at + 8) & 0x7fff;
-            if (!exponent && !mantissa) tag = 1;
-            else if (!exponent || exponent == 0x7fff || !(mantissa >> 63)) tag = 2;
-            else tag = 0;
+            if (!exponent && !mantissa)
+                tag = 1;
+            else if (!exponent || exponent == 0x7fff || !(mantissa >> 63))
+                tag = 2;
+            else
+                tag = 0;
         }
         tags |= tag << (2 * r);
     }
@@ -51,7 +54,9 @@ struct Image {
     unsigned size;
 
     template <class T>
-    void put(unsigned at, T value) { std::memcpy(&bytes[at], &value, sizeof value); }
+    void put(unsigned at, T value) {
+        std::memcpy(&bytes[at], &value, sizeof value);
+    }
     template <class T>
     [[nodiscard]] T get(unsigned at) const {
         T value;
@@ -123,7 +128,8 @@ bool store_environment(Exec& e, const Insn& i) {
     const Operand& m = *i.memory();
     const Image image = environment(e, i, v);
     Gva a = 0;
-    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), image.size, Access::write, a) ||
+    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), image.size, Access::write,
+                  a) ||
         !e.store_bytes(a, image.bytes.data(), image.size, m.segment))
         return false;
     v.set<u16>(V::fcw, v.get<u16>(V::fcw) | 0x3f);
@@ -137,7 +143,8 @@ bool load_environment_from(Exec& e, const Insn& i) {
     Image image;
     image.size = i.operand_bits == 16 ? 14 : 28;
     Gva a = 0;
-    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), image.size, Access::read, a) ||
+    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), image.size, Access::read,
+                  a) ||
         !e.load_bytes(a, image.bytes.data(), image.size, m.segment))
         return false;
     V v(e.s);
@@ -156,7 +163,8 @@ bool save(Exec& e, const Insn& i) {
     for (unsigned n = 0; n < 8; ++n) std::memcpy(&all[image.size + n * 10], v.area + V::st + n * 16, 10);
     const Operand& m = *i.memory();
     Gva a = 0;
-    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), image.size + 80, Access::write, a) ||
+    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), image.size + 80,
+                  Access::write, a) ||
         !e.store_bytes(a, all.data(), image.size + 80, m.segment))
         return false;
     init(v);
@@ -170,7 +178,8 @@ bool restore(Exec& e, const Insn& i) {
     image.size = i.operand_bits == 16 ? 14 : 28;
     std::array<u8, 108> all{};
     Gva a = 0;
-    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), image.size + 80, Access::read, a) ||
+    if (!e.linear(i.code, static_cast<Seg>(m.segment), e.effective_address(i, m), image.size + 80,
+                  Access::read, a) ||
         !e.load_bytes(a, all.data(), image.size + 80, m.segment))
         return false;
     V v(e.s);
@@ -230,8 +239,9 @@ void register_x87_control(HandlerTable& t) {
         return true;
     });
     t.add(ZYDIS_MNEMONIC_FLDCW, load_control);
-    t.add(ZYDIS_MNEMONIC_FNSTCW,
-          [](Exec& e, const Insn& i) { return x87_usable(e) && e.write<u16>(i, *i.memory(), V(e.s).control()); });
+    t.add(ZYDIS_MNEMONIC_FNSTCW, [](Exec& e, const Insn& i) {
+        return x87_usable(e) && e.write<u16>(i, *i.memory(), V(e.s).control());
+    });
     t.add(ZYDIS_MNEMONIC_FNSTSW, store_status);
     t.add(ZYDIS_MNEMONIC_FNSTENV, store_environment);
     t.add(ZYDIS_MNEMONIC_FLDENV, load_environment_from);

@@ -37,7 +37,8 @@ bool IrqChip::send(const Message& m) {
     // arbitration of real buses is no fairer, Intel SDM 3A 11.6.2.4).
     Lapic* best = nullptr;
     for (const auto& a : apics_)
-        if (a->matches(m) && a->software_enabled() && (!best || a->priority() < best->priority())) best = a.get();
+        if (a->matches(m) && a->software_enabled() && (!best || a->priority() < best->priority()))
+            best = a.get();
     return best && best->accept(m);
 }
 
@@ -46,9 +47,7 @@ void IrqChip::send_all(const Message& m, int except) {
         if (static_cast<int>(i) != except) apics_[i]->accept(m);
 }
 
-u8 IrqChip::port_read(u16 port) {
-    return is_pit(port) ? pit_.read(port) : pic_.read(port);
-}
+u8 IrqChip::port_read(u16 port) { return is_pit(port) ? pit_.read(port) : pic_.read(port); }
 
 void IrqChip::port_write(u16 port, u8 value) {
     if (is_pit(port))

@@ -28,7 +28,8 @@ public:
     void signal_msi(u64 address, u32 data);
 
     [[nodiscard]] static bool owns_port(u16 port) {
-        return (port & 0xff7e) == 0x20 || (port >= 0x40 && port <= 0x43) || port == 0x61 || (port & 0xfffe) == 0x4d0;
+        return (port & 0xff7e) == 0x20 || (port >= 0x40 && port <= 0x43) || port == 0x61 ||
+               (port & 0xfffe) == 0x4d0;
     }
     [[nodiscard]] static bool owns_mmio(Gpa gpa) { return gpa - ioapic_base < IoApic::window; }
     /// Byte registers; a wider access is split by the caller.

@@ -47,14 +47,16 @@ protected:
 TEST_F(IrqChipTest, PortsAndWindow) {
     for (const u16 p : {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1, 0x40, 0x41, 0x42, 0x43, 0x61})
         EXPECT_TRUE(IrqChip::owns_port(p)) << p;
-    for (const u16 p : {0x1f, 0x22, 0x60, 0x62, 0x44, 0x3f, 0xa2, 0x4d2, 0x120}) EXPECT_FALSE(IrqChip::owns_port(p)) << p;
+    for (const u16 p : {0x1f, 0x22, 0x60, 0x62, 0x44, 0x3f, 0xa2, 0x4d2, 0x120})
+        EXPECT_FALSE(IrqChip::owns_port(p)) << p;
     EXPECT_TRUE(IrqChip::owns_mmio(0xfec00010));
     EXPECT_FALSE(IrqChip::owns_mmio(0xfec01000));
     EXPECT_FALSE(IrqChip::owns_mmio(0xfebfffff));
 }
 
 TEST_F(IrqChipTest, GsiReachesPicAndIoApic) {
-    for (const auto& [port, value] : {std::pair<u16, u8>{0x20, 0x11}, {0x21, 0x30}, {0x21, 4}, {0x21, 1}, {0x21, 0}})
+    for (const auto& [port, value] :
+         {std::pair<u16, u8>{0x20, 0x11}, {0x21, 0x30}, {0x21, 4}, {0x21, 1}, {0x21, 0}})
         chip.port_write(port, value);
     route(4, 0x44, 1);
     chip.set_gsi(4, true);

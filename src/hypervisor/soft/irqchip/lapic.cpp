@@ -38,8 +38,8 @@ void Lapic::reset(bool init) {
 bool Lapic::set_apic_base(u64 value) {
     const unsigned phys_bits = vcpu_.model ? vcpu_.model->phys_bits : 40;
     const bool has_x2apic = vcpu_.model && base::bit(vcpu_.model->lookup(1, 0).ecx, 21);
-    const u64 allowed = (base::low_mask(phys_bits) & ~page_mask) | base_bsp | base_enable |
-                        (has_x2apic ? base_x2apic : 0);
+    const u64 allowed =
+        (base::low_mask(phys_bits) & ~page_mask) | base_bsp | base_enable | (has_x2apic ? base_x2apic : 0);
     if (value & ~allowed) return false;
     const u64 old = apic_base() & (base_enable | base_x2apic);
     const u64 now = value & (base_enable | base_x2apic);
@@ -79,11 +79,8 @@ bool Lapic::accept(const Message& m) {
     cpu::Signals& signals = vcpu_.signals;
     switch (m.mode) {
         case DeliveryMode::fixed:
-        case DeliveryMode::lowest_priority:
-            return accept_fixed(m.vector, m.level);
-        case DeliveryMode::nmi:
-            signals.raise(cpu::Signal::nmi);
-            return true;
+        case DeliveryMode::lowest_priority: return accept_fixed(m.vector, m.level);
+        case DeliveryMode::nmi: signals.raise(cpu::Signal::nmi); return true;
         case DeliveryMode::init:
             // A start-up message from before the INIT is void.
             signals.pending.fetch_and(~static_cast<u32>(cpu::Signal::sipi), std::memory_order_acq_rel);
@@ -98,8 +95,7 @@ bool Lapic::accept(const Message& m) {
             notify();
             return true;
         case DeliveryMode::smi:  // there is no system-management mode
-        case DeliveryMode::reserved:
-            return false;
+        case DeliveryMode::reserved: return false;
     }
     return false;
 }
@@ -162,8 +158,8 @@ int Lapic::deliverable() const {
 
 bool Lapic::has_interrupt() {
     const auto look = [this] {
-        return deliverable() >= 0 ||
-               (bus_.extint_pending() && (accepts_extint() || extint_message_.load(std::memory_order_relaxed)));
+        return deliverable() >= 0 || (bus_.extint_pending() &&
+                                      (accepts_extint() || extint_message_.load(std::memory_order_relaxed)));
     };
     if (look()) {
         noticed_.store(true, std::memory_order_relaxed);

@@ -76,7 +76,9 @@ public:
     void reset(bool init) override;
 
     /// Enabled by IA32_APIC_BASE and in xAPIC mode: the register page is there.
-    [[nodiscard]] bool mmio_enabled() const { return (apic_base() & (base_enable | base_x2apic)) == base_enable; }
+    [[nodiscard]] bool mmio_enabled() const {
+        return (apic_base() & (base_enable | base_x2apic)) == base_enable;
+    }
 
     /// Whether `m` is addressed to this APIC. Any thread.
     [[nodiscard]] bool matches(const Message& m) const;

@@ -10,10 +10,27 @@ namespace {
 
 /// Register numbers: offset in the page / 16, MSR - 0x800.
 enum Reg : u32 {
-    reg_id = 0x02, reg_version = 0x03, reg_tpr = 0x08, reg_apr = 0x09, reg_ppr = 0x0a, reg_eoi = 0x0b,
-    reg_rrd = 0x0c, reg_ldr = 0x0d, reg_dfr = 0x0e, reg_svr = 0x0f, reg_isr = 0x10, reg_tmr = 0x18,
-    reg_irr = 0x20, reg_esr = 0x28, reg_icr = 0x30, reg_icr_high = 0x31, reg_lvt_timer = 0x32,
-    reg_lvt_error = 0x37, reg_initial_count = 0x38, reg_current_count = 0x39, reg_divide = 0x3e,
+    reg_id = 0x02,
+    reg_version = 0x03,
+    reg_tpr = 0x08,
+    reg_apr = 0x09,
+    reg_ppr = 0x0a,
+    reg_eoi = 0x0b,
+    reg_rrd = 0x0c,
+    reg_ldr = 0x0d,
+    reg_dfr = 0x0e,
+    reg_svr = 0x0f,
+    reg_isr = 0x10,
+    reg_tmr = 0x18,
+    reg_irr = 0x20,
+    reg_esr = 0x28,
+    reg_icr = 0x30,
+    reg_icr_high = 0x31,
+    reg_lvt_timer = 0x32,
+    reg_lvt_error = 0x37,
+    reg_initial_count = 0x38,
+    reg_current_count = 0x39,
+    reg_divide = 0x3e,
     reg_self_ipi = 0x3f,
 };
 
@@ -40,11 +57,16 @@ bool Lapic::read_register(u32 reg, u32& value) {
         case reg_divide: value = timer_.divide(); return true;
         default: break;
     }
-    if (reg >= reg_isr && reg < reg_isr + 8) value = isr_.part(reg - reg_isr);
-    else if (reg >= reg_tmr && reg < reg_tmr + 8) value = tmr_.part(reg - reg_tmr);
-    else if (reg >= reg_irr && reg < reg_irr + 8) value = irr_.part(reg - reg_irr);
-    else if (reg >= reg_lvt_timer && reg <= reg_lvt_error) value = lvt_[reg - reg_lvt_timer];
-    else return false;
+    if (reg >= reg_isr && reg < reg_isr + 8)
+        value = isr_.part(reg - reg_isr);
+    else if (reg >= reg_tmr && reg < reg_tmr + 8)
+        value = tmr_.part(reg - reg_tmr);
+    else if (reg >= reg_irr && reg < reg_irr + 8)
+        value = irr_.part(reg - reg_irr);
+    else if (reg >= reg_lvt_timer && reg <= reg_lvt_error)
+        value = lvt_[reg - reg_lvt_timer];
+    else
+        return false;
     return true;
 }
 

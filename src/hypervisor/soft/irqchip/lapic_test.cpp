@@ -37,15 +37,17 @@ protected:
     }
     Lapic& apic(unsigned i = 0) { return chip->apic(i); }
     void x2apic_all() {
-        for (unsigned i = 0; i < count; ++i) ASSERT_TRUE(apic(i).set_apic_base(x2apic_mode | (i == 0 ? 0x100 : 0)));
+        for (unsigned i = 0; i < count; ++i)
+            ASSERT_TRUE(apic(i).set_apic_base(x2apic_mode | (i == 0 ? 0x100 : 0)));
     }
     /// Which APICs have `vector` in IRR, a bit each.
     unsigned who(u8 vector) {
         unsigned r = 0;
         for (unsigned i = 0; i < count; ++i) {
             const u32 offset = 0x200 + vector / 32 * 16u;
-            const u32 irr = apic(i).mmio_enabled() ? apic(i).read_mmio(offset)
-                                                   : static_cast<u32>(*apic(i).read_x2apic(0x800 + offset / 16));
+            const u32 irr = apic(i).mmio_enabled()
+                                ? apic(i).read_mmio(offset)
+                                : static_cast<u32>(*apic(i).read_x2apic(0x800 + offset / 16));
             if (irr >> (vector & 31) & 1) r |= 1u << i;
         }
         return r;
@@ -96,7 +98,8 @@ TEST_F(LapicTest, HigherClassNestsAndLowerWaitsForEoi) {
     EXPECT_EQ(take(), 0x61);
     apic().write_mmio(0xb0, 0);
     EXPECT_EQ(take(), -1);
-    while (raised(0, Signal::interrupt)) {}
+    while (raised(0, Signal::interrupt)) {
+    }
     apic().write_mmio(0xb0, 0);
     EXPECT_TRUE(raised(0, Signal::interrupt));  // EOI makes 0x5f deliverable
     EXPECT_EQ(take(), 0x5f);
@@ -291,7 +294,8 @@ TEST_F(LapicTest, InitKeepsModeAndClearsTheRest) {
 }
 
 TEST_F(LapicTest, ExtIntComesThroughLint0OfTheBootProcessor) {
-    for (const auto& [port, value] : {std::pair<u16, u8>{0x20, 0x11}, {0x21, 0x30}, {0x21, 4}, {0x21, 1}, {0x21, 0}})
+    for (const auto& [port, value] :
+         {std::pair<u16, u8>{0x20, 0x11}, {0x21, 0x30}, {0x21, 4}, {0x21, 1}, {0x21, 0}})
         chip->port_write(port, value);
     chip->set_gsi(4, true);
     EXPECT_FALSE(apic().has_interrupt()) << "LINT0 is masked";
@@ -304,7 +308,8 @@ TEST_F(LapicTest, ExtIntComesThroughLint0OfTheBootProcessor) {
 }
 
 TEST_F(LapicTest, DisabledApicConnectsThe8259Directly) {
-    for (const auto& [port, value] : {std::pair<u16, u8>{0x20, 0x11}, {0x21, 0x30}, {0x21, 4}, {0x21, 1}, {0x21, 0}})
+    for (const auto& [port, value] :
+         {std::pair<u16, u8>{0x20, 0x11}, {0x21, 0x30}, {0x21, 4}, {0x21, 1}, {0x21, 0}})
         chip->port_write(port, value);
     ASSERT_TRUE(apic().set_apic_base(0xfee00100));
     chip->set_gsi(3, true);
@@ -375,7 +380,8 @@ TEST_F(LapicTest, DividerStretchesTheCount) {
         apic().write_mmio(0x3e0, codes[i]);
         const u64 start = base::monotonic_ns();
         apic().write_mmio(0x380, 1'000 * ms);
-        EXPECT_NEAR(static_cast<double>(apic().next_deadline_ns() - start), 1e9 * static_cast<double>(divisors[i]), 5e8);
+        EXPECT_NEAR(static_cast<double>(apic().next_deadline_ns() - start),
+                    1e9 * static_cast<double>(divisors[i]), 5e8);
     }
 }
 

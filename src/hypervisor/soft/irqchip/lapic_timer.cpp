@@ -65,9 +65,7 @@ u64 LapicTimer::deadline_to_ns(u64 now) const {
 void LapicTimer::expire(u64 now) {
     if (next_ns_ > now) return;
     switch (mode()) {
-        case Mode::one_shot:
-            next_ns_ = never;
-            break;
+        case Mode::one_shot: next_ns_ = never; break;
         case Mode::periodic: {
             const u64 period = std::max<u64>(period_ns(), 1);
             next_ns_ += ((now - next_ns_) / period + 1) * period;

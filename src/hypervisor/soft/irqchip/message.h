@@ -18,11 +18,11 @@ enum class DeliveryMode : u8 { fixed, lowest_priority, smi, reserved, nmi, init,
 /// An interrupt message on its way to local APICs.
 struct Message {
     u32 destination = 0;
-    bool logical = false;    ///< destination mode
-    bool wide = false;       ///< destination has 32 bits (x2APIC ICR), else 8
+    bool logical = false;  ///< destination mode
+    bool wide = false;     ///< destination has 32 bits (x2APIC ICR), else 8
     DeliveryMode mode = DeliveryMode::fixed;
     u8 vector = 0;
-    bool level = false;      ///< trigger mode
+    bool level = false;  ///< trigger mode
 
     [[nodiscard]] bool broadcast() const { return destination == (wide ? 0xffff'ffffu : 0xffu); }
     [[nodiscard]] bool lowest_priority() const { return mode == DeliveryMode::lowest_priority; }
@@ -36,7 +36,8 @@ constexpr bool decode_msi(u64 address, u32 data, Message& out) {
     out.logical = address & 4;
     out.mode = static_cast<DeliveryMode>((data >> 8) & 7);
     // The redirection hint asks for one of several logical destinations.
-    if ((address & 8) && out.logical && out.mode == DeliveryMode::fixed) out.mode = DeliveryMode::lowest_priority;
+    if ((address & 8) && out.logical && out.mode == DeliveryMode::fixed)
+        out.mode = DeliveryMode::lowest_priority;
     out.vector = static_cast<u8>(data);
     out.level = data & (1u << 15);
     return true;

@@ -37,7 +37,7 @@ private:
     bool master_;
     u8 irr_ = 0, isr_ = 0, imr_ = 0, lines_ = 0, elcr_ = 0;
     u8 base_ = 0;
-    u8 lowest_ = 7;     ///< interrupt with the lowest priority
+    u8 lowest_ = 7;        ///< interrupt with the lowest priority
     u8 icw_expected_ = 1;  ///< next initialization word, 0 when initialized; from power-on it waits for ICW1
     bool icw4_needed_ = false;
     bool read_isr_ = false, poll_ = false, special_mask_ = false;

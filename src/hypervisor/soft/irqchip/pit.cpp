@@ -23,9 +23,7 @@ Pit::Pit(base::EventLoop& loop, std::function<void(bool)> irq0)
     counter_[2].set_gate(false, 0);
 }
 
-u64 Pit::now_ticks() const {
-    return static_cast<u64>(u128{base::monotonic_ns() - origin_ns_} * hz / second);
-}
+u64 Pit::now_ticks() const { return static_cast<u64>(u128{base::monotonic_ns() - origin_ns_} * hz / second); }
 
 /// Rounded up: at that time now_ticks() has reached `ticks`.
 u64 Pit::ticks_to_ns(u64 ticks) const {

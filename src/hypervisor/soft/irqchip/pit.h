@@ -40,18 +40,18 @@ private:
     u8 mode_ = 0, access_ = 3;
     bool bcd_ = false;
     bool gate_ = true;
-    bool loaded_ = false;    ///< the counting element has a count
-    bool triggered_ = false; ///< modes 1 and 5: a gate edge has started it
-    u32 reload_ = 0x10000;   ///< in ticks, 1..0x10000 (10000 in BCD)
-    u32 next_reload_ = 0;    ///< modes 2 and 3: takes effect at switch_at_; 0 for none
-    u64 switch_at_ = 0;      ///< tick at which the current period ends
-    u64 start_ = 0;          ///< tick at which counting from reload_ began
-    u64 frozen_ = never;     ///< tick at which the gate stopped it
+    bool loaded_ = false;     ///< the counting element has a count
+    bool triggered_ = false;  ///< modes 1 and 5: a gate edge has started it
+    u32 reload_ = 0x10000;    ///< in ticks, 1..0x10000 (10000 in BCD)
+    u32 next_reload_ = 0;     ///< modes 2 and 3: takes effect at switch_at_; 0 for none
+    u64 switch_at_ = 0;       ///< tick at which the current period ends
+    u64 start_ = 0;           ///< tick at which counting from reload_ began
+    u64 frozen_ = never;      ///< tick at which the gate stopped it
     u8 low_byte_ = 0;
     bool write_high_ = false, read_high_ = false;
     bool status_latched_ = false;
     u8 status_ = 0;
-    u8 latched_bytes_ = 0;   ///< bytes of latch_ still to be read
+    u8 latched_bytes_ = 0;  ///< bytes of latch_ still to be read
     u16 latch_ = 0;
 };
 

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A counter is not clocked: its count and output are computed from when it was loaded.
-#include "hypervisor/soft/irqchip/pit.h"
-
 #include <utility>
+
+#include "hypervisor/soft/irqchip/pit.h"
 
 namespace triune::hypervisor::soft::irqchip {
 

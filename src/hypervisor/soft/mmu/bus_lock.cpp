@@ -9,11 +9,7 @@ namespace {
 std::mutex bus_mutex;
 }
 
-BusLock::BusLock() {
-    bus_mutex.lock();
-}
-BusLock::~BusLock() {
-    bus_mutex.unlock();
-}
+BusLock::BusLock() { bus_mutex.lock(); }
+BusLock::~BusLock() { bus_mutex.unlock(); }
 
 }  // namespace triune::hypervisor::soft::mmu

@@ -9,9 +9,7 @@ namespace triune::hypervisor::soft::mmu {
 
 using observe::Counter;
 
-Mmu::Mmu(cpu::VcpuContext& vcpu, Tlb& tlb) : vcpu_(vcpu), tlb_(tlb) {
-    tlb_.clear();
-}
+Mmu::Mmu(cpu::VcpuContext& vcpu, Tlb& tlb) : vcpu_(vcpu), tlb_(tlb) { tlb_.clear(); }
 
 TlbMode Mmu::mode_for(Privilege privilege) const {
     if (privilege == Privilege::user) return TlbMode::user;
@@ -60,11 +58,8 @@ std::expected<u64, PageFault> Mmu::read(Gva gva, unsigned size, Privilege privil
                 std::memcpy(&v, host, 4);
                 return v;
             }
-            case 8:
-                std::memcpy(&value, host, 8);
-                return value;
-            default:
-                break;
+            case 8: std::memcpy(&value, host, 8); return value;
+            default: break;
         }
     }
     if (auto r = read_slow(gva, reinterpret_cast<u8*>(&value), size, mode); !r)
@@ -94,11 +89,8 @@ std::expected<void, PageFault> Mmu::write(Gva gva, u64 value, unsigned size, Pri
                 std::memcpy(host, &v, 4);
                 return {};
             }
-            case 8:
-                std::memcpy(host, &value, 8);
-                return {};
-            default:
-                break;
+            case 8: std::memcpy(host, &value, 8); return {};
+            default: break;
         }
     }
     return write_slow(gva, reinterpret_cast<const u8*>(&value), size, mode);
@@ -170,9 +162,7 @@ void Mmu::store(const Translation& t, const u8* from, unsigned size) {
         return;
     }
     switch (size) {
-        case 1:
-            *t.host = *from;
-            break;
+        case 1: *t.host = *from; break;
         case 2: {
             u16 v;
             std::memcpy(&v, from, 2);
@@ -191,8 +181,7 @@ void Mmu::store(const Translation& t, const u8* from, unsigned size) {
             std::memcpy(t.host, &v, 8);
             break;
         }
-        default:
-            std::memcpy(t.host, from, size);
+        default: std::memcpy(t.host, from, size);
     }
     vcpu_.memory->notify_code_written(t.gpa, size);
 }

@@ -16,8 +16,8 @@ constexpr u64 cr3_no_flush = u64{1} << 63;
 bool privileged(const VcpuState& st) { return st.cpl() == 0 && !st.v8086(); }
 
 Guest<void> write_cr0(System& s, u64 value) {
-    constexpr u64 known = cr0::pe | cr0::mp | cr0::em | cr0::ts | cr0::ne | cr0::wp | cr0::am | cr0::nw | cr0::cd |
-                          cr0::pg;
+    constexpr u64 known =
+        cr0::pe | cr0::mp | cr0::em | cr0::ts | cr0::ne | cr0::wp | cr0::am | cr0::nw | cr0::cd | cr0::pg;
     auto& st = s.vcpu().state;
     if (value >> 32) return raise(Fault::gp(0));
     value = (value & known) | cr0::et;
@@ -73,7 +73,8 @@ Guest<void> write_cr4(System& s, u64 value) {
     if ((changed & cr4::pcide) && (value & cr4::pcide) && (!st.long_mode_active() || (st.cr3 & 0xfff)))
         return raise(Fault::gp(0));
     st.cr4 = value;
-    if (changed & (cr4::pge | cr4::pae | cr4::pse | cr4::pcide | cr4::smep | cr4::smap | cr4::pke | cr4::la57))
+    if (changed &
+        (cr4::pge | cr4::pae | cr4::pse | cr4::pcide | cr4::smep | cr4::smap | cr4::pke | cr4::la57))
         s.mmu().flush_all();
     return {};
 }
@@ -180,8 +181,10 @@ Guest<void> System::invlpg(Gva gva) {
     const auto& st = vcpu_.state;
     if (!privileged(st)) return raise(Fault::gp(0));
     // A non-canonical address has no translation to drop (Intel SDM 2A INVLPG).
-    if (!st.code64()) mmu_.flush_page(gva & 0xffffffff);
-    else if (mmu_.canonical(gva)) mmu_.flush_page(gva);
+    if (!st.code64())
+        mmu_.flush_page(gva & 0xffffffff);
+    else if (mmu_.canonical(gva))
+        mmu_.flush_page(gva);
     return {};
 }
 

@@ -68,7 +68,8 @@ Guest<void> set_busy(System& s, u16 selector, const Descriptor& d, bool busy) {
 Segment real_segment(const Segment& old, u16 selector) {
     // A segment that protected mode left null has no limit to keep.
     const u32 limit = old.unusable() ? 0xffff : old.limit;
-    return {selector, 0, (old.attr & (attr_granular | attr_big | 0x1000)) | 0x93, u64{selector} << 4, limit, 0};
+    return {selector,           0,     (old.attr & (attr_granular | attr_big | 0x1000)) | 0x93,
+            u64{selector} << 4, limit, 0};
 }
 
 Guest<Segment> code_segment_for_jump(System& s, u16 selector, Descriptor d) {

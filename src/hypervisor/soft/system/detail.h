@@ -9,16 +9,16 @@
 #include "hypervisor/soft/system/system.h"
 
 // Gives a guest fault (or a page fault) in `expr` back to the caller.
-#define SYS_CHECK(expr)                                                          \
-    do {                                                                         \
-        if (auto check_ = (expr); !check_) [[unlikely]]                          \
+#define SYS_CHECK(expr)                                                                           \
+    do {                                                                                          \
+        if (auto check_ = (expr); !check_) [[unlikely]]                                           \
             return std::unexpected(::triune::hypervisor::soft::system::to_fault(check_.error())); \
     } while (0)
 // The same, and names the value.
-#define SYS_TRY(name, expr)  \
-    auto name = (expr);      \
-    if (!name) [[unlikely]]  \
-        return std::unexpected(::triune::hypervisor::soft::system::to_fault(name.error()))
+#define SYS_TRY(name, expr) \
+    auto name = (expr);     \
+    if (!name) [[unlikely]] \
+    return std::unexpected(::triune::hypervisor::soft::system::to_fault(name.error()))
 
 namespace triune::hypervisor::soft::system {
 
@@ -68,7 +68,9 @@ struct Descriptor {
     }
     // Gates.
     [[nodiscard]] u16 gate_selector() const { return static_cast<u16>(low >> 16); }
-    [[nodiscard]] u64 gate_offset() const { return (low & 0xffff) | ((low >> 32) & 0xffff0000) | (high << 32); }
+    [[nodiscard]] u64 gate_offset() const {
+        return (low & 0xffff) | ((low >> 32) & 0xffff0000) | (high << 32);
+    }
     [[nodiscard]] unsigned gate_ist() const { return (low >> 32) & 7; }
     [[nodiscard]] unsigned gate_parameters() const { return (low >> 32) & 31; }
 };
@@ -101,7 +103,8 @@ inline Segment null_segment(u16 selector, unsigned dpl = 0) {
 }
 /// Flat segments that SYSCALL and its like load.
 inline Segment flat_code(u16 selector, unsigned dpl, bool long_mode) {
-    return {selector, 0, 0x9bu | (dpl << 5) | (long_mode ? attr_long : attr_big) | attr_granular, 0, 0xffffffff, 0};
+    return {selector, 0,          0x9bu | (dpl << 5) | (long_mode ? attr_long : attr_big) | attr_granular,
+            0,        0xffffffff, 0};
 }
 inline Segment flat_stack(u16 selector, unsigned dpl) {
     return {selector, 0, 0x93u | (dpl << 5) | attr_big | attr_granular, 0, 0xffffffff, 0};
@@ -112,8 +115,8 @@ inline Segment v8086_segment(u16 selector) { return {selector, 0, 0xf3, u64{sele
 Segment real_segment(const Segment& old, u16 selector);
 
 /// Linear address of [offset, offset+size) in `seg` outside 64-bit mode; `bad` on violation.
-Guest<Gva> segment_linear(const VcpuState& st, const Segment& seg, u64 offset, unsigned size, mmu::Access access,
-                          const Fault& bad);
+Guest<Gva> segment_linear(const VcpuState& st, const Segment& seg, u64 offset, unsigned size,
+                          mmu::Access access, const Fault& bad);
 
 /// A stack as it will be: pushes of a frame go there before any state changes.
 struct Stack {
@@ -170,15 +173,16 @@ void kvmclock_update(System& s);
 /// Access for this module's free functions to System's private parts.
 struct SystemDetail {
     static const Features& features(System& s) {
-        if (s.features_.model != s.vcpu_.model) [[unlikely]] s.features_ = Features::of(*s.vcpu_.model);
+        if (s.features_.model != s.vcpu_.model) [[unlikely]]
+            s.features_ = Features::of(*s.vcpu_.model);
         return s.features_;
     }
     static u64& hwcr(System& s) { return s.hwcr_; }
     static u64& de_cfg(System& s) { return s.de_cfg_; }
     static void record(System& s, const Fault& f) {
         const auto& st = s.vcpu_.state;
-        s.recent_[s.recent_count_++ % s.recent_.size()] = {f.vector, f.has_error_code ? f.error_code : 0, st.rip,
-                                                           f.cr2};
+        s.recent_[s.recent_count_++ % s.recent_.size()] = {f.vector, f.has_error_code ? f.error_code : 0,
+                                                           st.rip, f.cr2};
     }
 };
 

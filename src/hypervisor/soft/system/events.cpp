@@ -14,7 +14,7 @@ struct Event {
     bool int_n = false;     ///< INT n alone: IOPL and the VME redirection bitmap count in v8086 mode
     u32 error = 0;
     u64 return_rip = 0;
-    u64 flags = 0;          ///< image to push
+    u64 flags = 0;  ///< image to push
 };
 
 constexpr u64 idt_error(u8 vector) { return u64{vector} * 8 + 2; }
@@ -173,7 +173,8 @@ Guest<void> deliver_protected(System& s, const Event& e) {
     SYS_TRY(low, read_system(s, st.idtr.base, offset, 8));
     const Descriptor gate{*low, 0};
     const unsigned type = gate.type();
-    if (!gate.system() || (type != systype::task_gate && (type & 6) != systype::interrupt16)) return raise(bad_gate);
+    if (!gate.system() || (type != systype::task_gate && (type & 6) != systype::interrupt16))
+        return raise(bad_gate);
     if (e.software && gate.dpl() < st.cpl()) return raise(bad_gate);
     if (!gate.present()) return raise(Fault::np(static_cast<u32>(idt_error(e.vector))));
     if (type == systype::task_gate)
@@ -185,10 +186,10 @@ Guest<void> deliver_protected(System& s, const Event& e) {
 /// `external`: the error code of a fault in delivery has its EXT bit set (Intel SDM 3A 6.13).
 Guest<void> deliver(System& s, const Event& e, bool external) {
     auto& st = s.vcpu().state;
-    Guest<void> r = st.long_mode_active()    ? deliver_long(s, e)
-                    : st.protected_mode()    ? deliver_protected(s, e)
-                                             : deliver_real(s, e, st.idtr.base, st.idtr.limit,
-                                                            flag::if_ | flag::tf | flag::ac | flag::rf);
+    Guest<void> r = st.long_mode_active() ? deliver_long(s, e)
+                    : st.protected_mode() ? deliver_protected(s, e)
+                                          : deliver_real(s, e, st.idtr.base, st.idtr.limit,
+                                                         flag::if_ | flag::tf | flag::ac | flag::rf);
     if (!r) [[unlikely]] {
         Fault& f = r.error();
         if (external && f.vector >= x86::vec::ts && f.vector <= x86::vec::gp) f.error_code |= 1;
@@ -210,8 +211,8 @@ constexpr bool makes_double_fault(u8 first, u8 second) {
 /// The fault-class exceptions push RF set, so that the instruction's own breakpoint does not hit
 /// again on return (Intel SDM 3B 17.3.1.1).
 constexpr bool sets_rf(u8 v) {
-    return v != x86::vec::db && v != x86::vec::bp && v != x86::vec::of && v != x86::vec::df && v != x86::vec::mc &&
-           v != x86::vec::nmi;
+    return v != x86::vec::db && v != x86::vec::bp && v != x86::vec::of && v != x86::vec::df &&
+           v != x86::vec::mc && v != x86::vec::nmi;
 }
 
 }  // namespace

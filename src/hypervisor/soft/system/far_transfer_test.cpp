@@ -150,10 +150,10 @@ protected:
     Tasks() {
         protected_mode();
         const auto put = [this](unsigned offset, u32 v) { poke(at::tss2 + offset, v); };
-        put(0x20, 0x7000);            // EIP
-        put(0x24, 0x202);             // EFLAGS
+        put(0x20, 0x7000);  // EIP
+        put(0x24, 0x202);   // EFLAGS
         put(0x28, 0x11), put(0x2c, 0x22);
-        put(0x38, 0x24000);           // ESP
+        put(0x38, 0x24000);  // ESP
         put(0x48, sel::kdata), put(0x4c, sel::kcode32), put(0x50, sel::kdata), put(0x54, sel::kdata);
     }
 };

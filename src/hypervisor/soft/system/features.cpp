@@ -51,7 +51,7 @@ Features Features::of(const x86::CpuModel& model) {
     const u32 max_extended = model.lookup(0x80000000, 0).eax;
     const auto extended = [&](u32 function) {
         return max_extended >= function && max_extended >> 16 == 0x8000 ? model.lookup(function, 0)
-                                                                         : x86::CpuidResult{};
+                                                                        : x86::CpuidResult{};
     };
     const auto e1 = extended(0x80000001), e8 = extended(0x80000008), e21 = extended(0x80000021);
 

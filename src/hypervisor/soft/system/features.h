@@ -10,9 +10,9 @@ namespace triune::hypervisor::soft::system {
 /// and the masks of register bits that may be set. The model must not change once a vCPU runs.
 struct Features {
     const x86::CpuModel* model = nullptr;
-    bool amd = false;        ///< AuthenticAMD or HygonGenuine
-    bool kvm = false;        ///< the hypervisor leaves carry KVM's signature
-    bool kvmclock = false;   ///< MSRs 0x4b564d00, 0x4b564d01
+    bool amd = false;           ///< AuthenticAMD or HygonGenuine
+    bool kvm = false;           ///< the hypervisor leaves carry KVM's signature
+    bool kvmclock = false;      ///< MSRs 0x4b564d00, 0x4b564d01
     bool kvmclock_old = false;  ///< MSRs 0x11, 0x12
     bool long_mode = false, syscall = false, sysenter = false, nx = false;
     bool invpcid = false, rdtscp = false, rdpid = false, xsave = false, xgetbv1 = false;

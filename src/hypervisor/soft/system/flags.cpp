@@ -49,7 +49,8 @@ Guest<void> System::popf(u64 value, unsigned operand_bits) {
     if (operand_bits > 16) mask |= flag::ac | flag::id;
     if (st.v8086() && !iopl_allows(st)) {
         if (operand_bits != 16 || !(st.cr4 & x86::cr4::vme)) return raise(Fault::gp(0));
-        if ((value & flag::tf) || ((value & flag::if_) && (st.rflags & flag::vip))) return raise(Fault::gp(0));
+        if ((value & flag::tf) || ((value & flag::if_) && (st.rflags & flag::vip)))
+            return raise(Fault::gp(0));
         u64 flags = (st.rflags & ~(mask | flag::vif | flag::rf)) | (value & mask) | flag::fixed;
         if (value & flag::if_) flags |= flag::vif;
         st.rflags = flags;

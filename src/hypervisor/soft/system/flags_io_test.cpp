@@ -112,7 +112,7 @@ TEST_F(FlagsIo, PortsByBitmap) {
     EXPECT_FAULT(system.check_io(0x60, 2), Fault::gp(0));
     EXPECT_FAULT(system.check_io(0x61, 1), Fault::gp(0));
     poke<u8>(at::tss + 0x68 + 0x70 / 8, 0x7f), poke<u8>(at::tss + 0x68 + 0x78 / 8, 0xf8);
-    EXPECT_OK(system.check_io(0x77, 4));  // bits of two bytes
+    EXPECT_OK(system.check_io(0x77, 4));                        // bits of two bytes
     EXPECT_FAULT(system.check_io(0x1f8 + 8, 1), Fault::gp(0));  // the second byte is beyond the limit
     poke<u16>(at::tss + 0x66, 0xffff);
     EXPECT_FAULT(system.check_io(0x60, 1), Fault::gp(0));

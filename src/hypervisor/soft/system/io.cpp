@@ -8,7 +8,8 @@ namespace triune::hypervisor::soft::system {
 Guest<void> System::check_io(u16 port, unsigned size) {
     const auto& st = vcpu_.state;
     if (!st.protected_mode()) return {};
-    if (!st.v8086() && st.cpl() <= ((st.rflags >> 12) & 3)) [[likely]] return {};
+    if (!st.v8086() && st.cpl() <= ((st.rflags >> 12) & 3)) [[likely]]
+        return {};
     // The bitmap exists in 32- and 64-bit TSSs only.
     if (st.tr.unusable() || !(st.tr.type() & 8) || st.tr.limit < 0x67) return raise(Fault::gp(0));
     SYS_TRY(map, read_system(*this, st.tr.base, 0x66, 2));

@@ -72,10 +72,12 @@ Guest<void> return_to_v8086(System& s, Stack stack, u64 eip, u64 cs, u64 flags) 
     u64 v[6];  // ESP, SS, ES, DS, FS, GS
     SYS_CHECK(pop_frame(s, stack, v, 6, 4));
     if (eip > 0xffff) return raise(Fault::gp(0));
-    st.rflags = (flags & (always | flag::if_ | flag::iopl | flag::rf | flag::ac | flag::id | flag::vif | flag::vip |
-                          flag::vm)) |
+    st.rflags = (flags & (always | flag::if_ | flag::iopl | flag::rf | flag::ac | flag::id | flag::vif |
+                          flag::vip | flag::vm)) |
                 flag::fixed;
-    const auto load = [&st](Seg seg, u64 selector) { st.seg[seg] = v8086_segment(static_cast<u16>(selector)); };
+    const auto load = [&st](Seg seg, u64 selector) {
+        st.seg[seg] = v8086_segment(static_cast<u16>(selector));
+    };
     load(Seg::cs, cs);
     load(Seg::ss, v[1]);
     load(Seg::es, v[2]);

@@ -94,7 +94,8 @@ TEST_F(Iret, UserCannotReturnInwardsOrChangeIoplOrIf) {
     poke(sp, u64{0x100}), poke(sp + 8, u64{sel::kcode64}), poke(sp + 16, u64{0x2}), poke(sp + 24, u64{0x10}),
         poke(sp + 32, u64{sel::kdata});
     EXPECT_FAULT(system.iret(64), Fault::gp(sel::kcode64));
-    poke(sp + 8, u64{sel::ucode64 | 3}), poke(sp + 16, u64{0x3002} | flag::ac | flag::rf), poke(sp + 32, u64{sel::udata | 3});
+    poke(sp + 8, u64{sel::ucode64 | 3}), poke(sp + 16, u64{0x3002} | flag::ac | flag::rf),
+        poke(sp + 32, u64{sel::udata | 3});
     EXPECT_OK(system.iret(64));
     EXPECT_EQ(st.rflags, 0x202u | flag::ac | flag::rf);
 }

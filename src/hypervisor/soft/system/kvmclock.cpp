@@ -67,7 +67,8 @@ TscScale tsc_scale(u64 tsc_hz) {
     // With hz in (1e9, 2e9] the quotient is in [2^31, 2^32). Dividing by the exact rate keeps the
     // bits that halving it lost.
     const u128 numerator = static_cast<u128>(second) << 32;
-    const u64 mul = static_cast<u64>(shift <= 0 ? (numerator << -shift) / tsc_hz : (numerator >> shift) / tsc_hz);
+    const u64 mul =
+        static_cast<u64>(shift <= 0 ? (numerator << -shift) / tsc_hz : (numerator >> shift) / tsc_hz);
     return {static_cast<u32>(mul), static_cast<i8>(shift)};
 }
 

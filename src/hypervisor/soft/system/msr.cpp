@@ -44,7 +44,8 @@ Guest<void> write_tsc(System& s, u64 value) {
 
 Guest<u64> System::rdmsr(u32 msr) {
     auto& st = vcpu_.state;
-    if (st.cpl() != 0 || st.v8086()) [[unlikely]] return raise(Fault::gp(0));
+    if (st.cpl() != 0 || st.v8086()) [[unlikely]]
+        return raise(Fault::gp(0));
     vcpu_.counters.add(observe::Counter::msr_accesses);
     const Features& f = SystemDetail::features(*this);
     const auto when = [](bool exists, u64 value) -> Guest<u64> {
@@ -83,12 +84,17 @@ Guest<u64> System::rdmsr(u32 msr) {
         case msr::p5_mc_addr:
         case msr::p5_mc_type: return 0;
         // Last-branch records never hold anything.
-        case 0x1db: case 0x1dc: case 0x1dd: case 0x1de: return 0;
+        case 0x1db:
+        case 0x1dc:
+        case 0x1dd:
+        case 0x1de: return 0;
         case msr::microcode_revision: return f.amd ? 0x01000065 : u64{1} << 32;
         case msr::platform_id: return when(!f.amd, 0);
-        case msr::feature_control: return when(!f.amd, 1);  // locked, nothing enabled
+        case msr::feature_control:
+            return when(!f.amd, 1);  // locked, nothing enabled
         // Maximum non-turbo ratio in units of 100 MHz; no CPUID faulting.
-        case msr::platform_info: return when(!f.amd, (((f.model ? f.model->tsc_hz : 0) / 100'000'000) & 0xff) << 8);
+        case msr::platform_info:
+            return when(!f.amd, (((f.model ? f.model->tsc_hz : 0) / 100'000'000) & 0xff) << 8);
         // BTS and PEBS are unavailable.
         case msr::misc_enable: return when(!f.amd, st.misc_enable | 0x1800);
         case msr::mtrr_cap: return when(f.mtrr, 0x508);  // WC, fixed ranges, 8 variable ones
@@ -122,7 +128,8 @@ Guest<u64> System::rdmsr(u32 msr) {
 
 Guest<void> System::wrmsr(u32 msr, u64 value) {
     auto& st = vcpu_.state;
-    if (st.cpl() != 0 || st.v8086()) [[unlikely]] return raise(Fault::gp(0));
+    if (st.cpl() != 0 || st.v8086()) [[unlikely]]
+        return raise(Fault::gp(0));
     vcpu_.counters.add(observe::Counter::msr_accesses);
     const Features& f = SystemDetail::features(*this);
     const auto ok_if = [](bool allowed) -> Guest<void> {
@@ -162,7 +169,8 @@ Guest<void> System::wrmsr(u32 msr, u64 value) {
         case msr::sysenter_eip:
             return f.sysenter ? write_canonical(*this, st.sysenter_eip, value) : raise(Fault::gp(0));
         case msr::pat: return store_if(f.pat && msr::valid_pat(value), st.pat, value);
-        case msr::spec_ctrl: return store_if(f.spec_ctrl_mask && !(value & ~f.spec_ctrl_mask), st.spec_ctrl, value);
+        case msr::spec_ctrl:
+            return store_if(f.spec_ctrl_mask && !(value & ~f.spec_ctrl_mask), st.spec_ctrl, value);
         // Commands: the host's own predictors and caches are the host's business.
         case msr::pred_cmd: return ok_if(f.pred_cmd && value <= 1);
         case msr::flush_cmd: return ok_if(f.flush_cmd && value <= 1);
@@ -178,7 +186,8 @@ Guest<void> System::wrmsr(u32 msr, u64 value) {
             // Bits that would change what CPUID says (22: limit leaves, 34: no NX) are not offered.
             return store_if(!f.amd && !(value & ~u64{0xd51889}), st.misc_enable, value & ~u64{0x1800});
         case msr::mtrr_def_type:
-            return store_if(f.mtrr && !(value & ~u64{0xcff}) && msr::valid_mtrr_type(value & 0xff), st.mtrr_def_type, value);
+            return store_if(f.mtrr && !(value & ~u64{0xcff}) && msr::valid_mtrr_type(value & 0xff),
+                            st.mtrr_def_type, value);
         case msr::kvm_wall_clock_old:
         case msr::kvm_wall_clock:
             if (!(msr == msr::kvm_wall_clock ? f.kvmclock : f.kvmclock_old)) return raise(Fault::gp(0));
@@ -210,7 +219,8 @@ Guest<void> System::wrmsr(u32 msr, u64 value) {
         if (msr - msr::mtrr_variable_first < st.mtrr_variable.size()) {
             const bool is_mask = msr & 1;
             const u64 reserved = f.phys_reserved | (is_mask ? 0x7ff : 0xf00);
-            if ((value & reserved) || (!is_mask && !msr::valid_mtrr_type(value & 0xff))) return raise(Fault::gp(0));
+            if ((value & reserved) || (!is_mask && !msr::valid_mtrr_type(value & 0xff)))
+                return raise(Fault::gp(0));
             st.mtrr_variable[msr - msr::mtrr_variable_first] = value;
             return {};
         }

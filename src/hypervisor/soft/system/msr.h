@@ -21,9 +21,9 @@ inline constexpr u32 efer = 0xc0000080, star = 0xc0000081, lstar = 0xc0000082, c
                      kernel_gs_base = 0xc0000102, tsc_aux = 0xc0000103;
 inline constexpr u32 amd_syscfg = 0xc0010010, amd_hwcr = 0xc0010015, amd_top_mem = 0xc001001a,
                      amd_top_mem2 = 0xc001001d, amd_nb_cfg = 0xc001001f, amd_patch_loader = 0xc0010020,
-                     amd_int_pending = 0xc0010055, amd_mmio_conf_base = 0xc0010058, amd_osvw_length = 0xc0010140,
-                     amd_osvw_status = 0xc0010141, amd_dc_cfg = 0xc0011022, amd_cu_cfg = 0xc0011023,
-                     amd_de_cfg = 0xc0011029, amd_bu_cfg2 = 0xc001102a;
+                     amd_int_pending = 0xc0010055, amd_mmio_conf_base = 0xc0010058,
+                     amd_osvw_length = 0xc0010140, amd_osvw_status = 0xc0010141, amd_dc_cfg = 0xc0011022,
+                     amd_cu_cfg = 0xc0011023, amd_de_cfg = 0xc0011029, amd_bu_cfg2 = 0xc001102a;
 
 /// Index into VcpuState::mtrr_fixed, or -1.
 constexpr int mtrr_fixed_index(u32 m) {

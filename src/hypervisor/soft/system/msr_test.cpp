@@ -36,8 +36,8 @@ TEST_F(Msr, OnlyInRing0) {
 }
 
 TEST_F(Msr, UnknownOnesFault) {
-    for (const u32 m : {0x2u, 0xc1u, 0x186u, 0x38du, 0x400u, 0x610u, 0x7ffu, 0x4b564d02u, 0xc0000104u, 0xc0010000u,
-                        0xc0010200u, 0xffffffffu}) {
+    for (const u32 m : {0x2u, 0xc1u, 0x186u, 0x38du, 0x400u, 0x610u, 0x7ffu, 0x4b564d02u, 0xc0000104u,
+                        0xc0010000u, 0xc0010200u, 0xffffffffu}) {
         EXPECT_FAULT(system.rdmsr(m), Fault::gp(0));
         refuses(m, 0);
     }
@@ -50,8 +50,8 @@ TEST_F(Msr, PlainRegisters) {
     round_trip(msr::sysenter_cs, 0x10);
     EXPECT_OK(system.wrmsr(msr::fs_base, 0x7fff00001000));
     EXPECT_EQ(st.seg[Seg::fs].base, 0x7fff00001000u);
-    for (const u32 m : {msr::lstar, msr::cstar, msr::fs_base, msr::gs_base, msr::kernel_gs_base, msr::sysenter_esp,
-                        msr::sysenter_eip}) {
+    for (const u32 m : {msr::lstar, msr::cstar, msr::fs_base, msr::gs_base, msr::kernel_gs_base,
+                        msr::sysenter_esp, msr::sysenter_eip}) {
         round_trip(m, 0xffff'8000'0000'1000);
         refuses(m, noncanonical);
     }
@@ -124,7 +124,8 @@ TEST_F(Msr, MemoryTypes) {
     refuses(0x200, u64{1} << 40);
     refuses(0x201, 0x1);
     EXPECT_FAULT(system.rdmsr(0x210), Fault::gp(0));
-    for (const u32 m : {0x250u, 0x258u, 0x259u, 0x268u, 0x26fu}) round_trip(m, 0x0606060606060600 + (m == 0x250));
+    for (const u32 m : {0x250u, 0x258u, 0x259u, 0x268u, 0x26fu})
+        round_trip(m, 0x0606060606060600 + (m == 0x250));
     EXPECT_FAULT(system.rdmsr(0x251), Fault::gp(0));
     refuses(0x268, 0x03);
 }
@@ -165,8 +166,8 @@ TEST_F(AmdMsr, WhatLinuxReadsOnZen) {
     EXPECT_EQ(*system.rdmsr(msr::amd_hwcr), u64{1} << 30 | u64{1} << 24);
     EXPECT_OK(system.wrmsr(msr::amd_de_cfg, 0x202));
     EXPECT_EQ(*system.rdmsr(msr::amd_de_cfg), 0x202u);
-    for (const u32 m : {msr::amd_syscfg, msr::amd_nb_cfg, msr::amd_int_pending, msr::amd_dc_cfg, msr::amd_cu_cfg,
-                        msr::amd_mmio_conf_base, msr::amd_top_mem, msr::amd_bu_cfg2})
+    for (const u32 m : {msr::amd_syscfg, msr::amd_nb_cfg, msr::amd_int_pending, msr::amd_dc_cfg,
+                        msr::amd_cu_cfg, msr::amd_mmio_conf_base, msr::amd_top_mem, msr::amd_bu_cfg2})
         EXPECT_OK(system.rdmsr(m));
     EXPECT_OK(system.wrmsr(msr::amd_nb_cfg, u64{1} << 46));
     EXPECT_NE(*system.rdmsr(msr::microcode_revision) & 0xffffffff, 0u);
@@ -177,8 +178,9 @@ TEST_F(AmdMsr, WhatLinuxReadsOnZen) {
 // -- kvmclock -------------------------------------------------------------------------------------
 
 TEST(TscScale, IsAccurateForAllRates) {
-    for (const u64 hz : {u64{500'000'000}, u64{999'999'999}, u64{1'000'000'000}, u64{1'000'000'001}, u64{2'000'000'000},
-                         u64{2'499'998'123}, u64{3'892'345'678}, u64{6'000'000'000}, u64{40'000'000}}) {
+    for (const u64 hz :
+         {u64{500'000'000}, u64{999'999'999}, u64{1'000'000'000}, u64{1'000'000'001}, u64{2'000'000'000},
+          u64{2'499'998'123}, u64{3'892'345'678}, u64{6'000'000'000}, u64{40'000'000}}) {
         const TscScale s = tsc_scale(hz);
         const u64 hour = tsc_to_ns(s, hz * 3600);
         EXPECT_NEAR(static_cast<double>(hour), 3600e9, 3600.0 * 2) << hz;  // 2 ns in a second
@@ -195,7 +197,8 @@ TEST_F(Msr, KvmclockTellsTime) {
     EXPECT_EQ(t.version, 2u);
     EXPECT_EQ(t.flags, 1);
     const auto guest_now = [&](const PvclockTime& p) {
-        return p.system_time + tsc_to_ns({p.tsc_to_system_mul, p.tsc_shift}, vcpu->guest_tsc() - p.tsc_timestamp);
+        return p.system_time +
+               tsc_to_ns({p.tsc_to_system_mul, p.tsc_shift}, vcpu->guest_tsc() - p.tsc_timestamp);
     };
     const auto now = static_cast<i64>(guest_now(t));
     const auto expected = static_cast<i64>(base::monotonic_ns() - vcpu->kvmclock_system_time_base);

@@ -25,7 +25,8 @@ Guest<void> System::cpuid() {
         context.cr4 = st.cr4;
         context.xcr0 = st.xcr0;
         context.apic_enabled = !vcpu_.apic || base::bit(vcpu_.apic->apic_base(), 11);
-        r = x86::cpuid(*vcpu_.model, context, static_cast<u32>(st.gpr[x86::rax]), static_cast<u32>(st.gpr[x86::rcx]));
+        r = x86::cpuid(*vcpu_.model, context, static_cast<u32>(st.gpr[x86::rax]),
+                       static_cast<u32>(st.gpr[x86::rcx]));
     }
     st.gpr[x86::rax] = r.eax;
     st.gpr[x86::rbx] = r.ebx;

@@ -6,7 +6,8 @@ namespace triune::hypervisor::soft::system {
 namespace {
 
 /// Address of [rsp, rsp+size) on `stack`.
-Guest<Gva> stack_linear(System& s, const Stack& stack, u64 rsp, unsigned size, mmu::Access access, const Fault& bad) {
+Guest<Gva> stack_linear(System& s, const Stack& stack, u64 rsp, unsigned size, mmu::Access access,
+                        const Fault& bad) {
     if (stack.bits == 64) {
         if (!s.mmu().canonical(rsp) || !s.mmu().canonical(rsp + size - 1)) return raise(bad);
         return rsp;
@@ -43,8 +44,8 @@ unsigned width_of(const Segment& ss) { return ss.db() ? 32 : 16; }
 
 }  // namespace
 
-Guest<Gva> segment_linear(const VcpuState& st, const Segment& seg, u64 offset, unsigned size, mmu::Access access,
-                          const Fault& bad) {
+Guest<Gva> segment_linear(const VcpuState& st, const Segment& seg, u64 offset, unsigned size,
+                          mmu::Access access, const Fault& bad) {
     const u64 first = offset & 0xffffffff;
     const u64 last = first + (size ? size - 1 : 0);
     if (st.protected_mode() && !st.v8086()) {
@@ -73,9 +74,7 @@ Guest<Gva> System::linear(Seg seg, u64 offset, unsigned size, mmu::Access access
 
 Guest<void> System::check_rip(u64 rip) { return check_target(*this, vcpu_.state.seg[Seg::cs], rip); }
 
-unsigned System::stack_bits() const {
-    return vcpu_.state.code64() ? 64 : width_of(vcpu_.state.seg[Seg::ss]);
-}
+unsigned System::stack_bits() const { return vcpu_.state.code64() ? 64 : width_of(vcpu_.state.seg[Seg::ss]); }
 
 Stack Stack::current(System& s) {
     const auto& st = s.vcpu().state;
@@ -116,7 +115,8 @@ Guest<void> push_frame(System& s, Stack& stack, const Frame& frame, unsigned byt
         for (unsigned i = 0; i < frame.count; ++i) {
             const u64 at = (top - (i + 1) * bytes) & mask;
             SYS_TRY(gva, stack_linear(s, stack, at, bytes, mmu::Access::write, bad));
-            SYS_CHECK(s.mmu().write(*gva, frame.value[i] & base::low_mask(bytes * 8), bytes, stack.privilege));
+            SYS_CHECK(
+                s.mmu().write(*gva, frame.value[i] & base::low_mask(bytes * 8), bytes, stack.privilege));
         }
     }
     stack.rsp = stack.merged(stack.rsp - total);
@@ -137,7 +137,8 @@ Guest<void> pop_frame(System& s, Stack& stack, u64* values, unsigned count, unsi
         }
     } else {
         for (unsigned i = 0; i < count; ++i) {
-            SYS_TRY(gva, stack_linear(s, stack, (bottom + i * bytes) & mask, bytes, mmu::Access::read, Fault::ss()));
+            SYS_TRY(gva, stack_linear(s, stack, (bottom + i * bytes) & mask, bytes, mmu::Access::read,
+                                      Fault::ss()));
             SYS_TRY(v, s.mmu().read(*gva, bytes, stack.privilege));
             values[i] = *v;
         }

@@ -96,7 +96,8 @@ Guest<void> System::sysexit(unsigned operand_bits) {
     st.rip = to_long ? rip : rip & 0xffffffff;
     st.gpr[x86::rsp] = to_long ? rsp : rsp & 0xffffffff;
     const unsigned step = to_long ? 32 : 16;
-    set_cpl_segments(st, static_cast<u16>((base + step) | 3), static_cast<u16>((base + step + 8) | 3), 3, to_long);
+    set_cpl_segments(st, static_cast<u16>((base + step) | 3), static_cast<u16>((base + step + 8) | 3), 3,
+                     to_long);
     return {};
 }
 

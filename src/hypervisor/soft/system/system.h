@@ -139,7 +139,11 @@ private:
     /// them, so they are not part of VcpuState.
     u64 hwcr_ = u64{1} << 24;  ///< TscFreqSel: the TSC counts at a constant rate
     u64 de_cfg_ = 2;           ///< LFENCE is serialising, as on the host
-    struct Recent { u8 vector; u32 error; u64 rip, cr2; };
+    struct Recent {
+        u8 vector;
+        u32 error;
+        u64 rip, cr2;
+    };
     std::array<Recent, 8> recent_{};
     unsigned recent_count_ = 0;
 };

@@ -96,7 +96,8 @@ Guest<void> load_task_segment(System& s, Seg seg, u16 selector, unsigned cpl) {
     else
         good = d->readable() && ((d->code() && d->conforming()) || (rpl <= d->dpl() && cpl <= d->dpl()));
     if (!good) return raise(ts);
-    if (!d->present()) return raise(seg == Seg::ss ? Fault::ss(error_of(selector)) : Fault::np(error_of(selector)));
+    if (!d->present())
+        return raise(seg == Seg::ss ? Fault::ss(error_of(selector)) : Fault::np(error_of(selector)));
     SYS_CHECK(mark_accessed(s, selector, *d));
     st.seg[seg] = d->segment(selector);
     return {};
@@ -109,7 +110,8 @@ Guest<void> enter(System& s, const Task& task, bool wide, std::optional<u32> err
     if (!st.v8086()) {
         const unsigned cpl = st.cpl();
         constexpr std::array<unsigned, 6> order = {1, 2, 0, 3, 4, 5};  // CS and SS first
-        for (const unsigned i : order) SYS_CHECK(load_task_segment(s, segment_order[i], task.selector[i], cpl));
+        for (const unsigned i : order)
+            SYS_CHECK(load_task_segment(s, segment_order[i], task.selector[i], cpl));
     }
     SYS_CHECK(check_target(s, st.seg[Seg::cs], st.rip));
     if (error_code) SYS_CHECK(s.push(*error_code, wide ? 32 : 16));
@@ -138,7 +140,8 @@ Guest<void> task_switch(System& s, u16 selector, TaskSwitch source, u64 return_r
     if (d->limit() < size - 1) return raise(Fault::ts(error_of(selector)));
     const u16 old_selector = st.tr.selector;
     const bool old_wide = st.tr.type() & 8;
-    if (st.tr.unusable() || st.tr.limit < (old_wide ? 103u : 43u)) return raise(Fault::ts(error_of(old_selector)));
+    if (st.tr.unusable() || st.tr.limit < (old_wide ? 103u : 43u))
+        return raise(Fault::ts(error_of(old_selector)));
 
     // Everything that may fault before the switch: read the new TSS, write the old one.
     std::array<u8, 104> image{};
@@ -167,14 +170,16 @@ Guest<void> task_switch(System& s, u16 selector, TaskSwitch source, u64 return_r
         s.mmu().flush_non_global();
     }
     st.rip = task.rip;
-    constexpr u64 known = flag::arithmetic | flag::tf | flag::if_ | flag::df | flag::iopl | flag::nt | flag::rf |
-                          flag::vm | flag::ac | flag::vif | flag::vip | flag::id;
+    constexpr u64 known = flag::arithmetic | flag::tf | flag::if_ | flag::df | flag::iopl | flag::nt |
+                          flag::rf | flag::vm | flag::ac | flag::vif | flag::vip | flag::id;
     st.rflags = (task.flags & known) | flag::fixed | (nesting ? flag::nt : 0);
     for (unsigned i = 0; i < 8; ++i) st.gpr[i] = task.gpr[i];
     st.ldtr = null_segment(task.ldt);
     for (unsigned i = 0; i < 6; ++i)
-        st.seg[segment_order[i]] = st.v8086() ? v8086_segment(task.selector[i]) : null_segment(task.selector[i]);
-    if (!st.v8086()) st.seg[Seg::ss].attr |= rpl_of(task.selector[1]) << 5;  // the CPL, whatever SS turns out to be
+        st.seg[segment_order[i]] =
+            st.v8086() ? v8086_segment(task.selector[i]) : null_segment(task.selector[i]);
+    if (!st.v8086())
+        st.seg[Seg::ss].attr |= rpl_of(task.selector[1]) << 5;  // the CPL, whatever SS turns out to be
     return enter(s, task, wide, error_code);
 }
 

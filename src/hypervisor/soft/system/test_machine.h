@@ -21,17 +21,17 @@ inline void PrintTo(const Fault& f, std::ostream* os) {
     *os << "vector " << int{f.vector} << " error 0x" << std::hex << f.error_code;
 }
 
-#define EXPECT_FAULT(expr, fault)                         \
-    do {                                                  \
-        const auto r_ = (expr);                           \
+#define EXPECT_FAULT(expr, fault)                           \
+    do {                                                    \
+        const auto r_ = (expr);                             \
         ASSERT_FALSE(r_.has_value()) << "no fault: " #expr; \
-        EXPECT_EQ(r_.error(), (fault));                   \
+        EXPECT_EQ(r_.error(), (fault));                     \
     } while (0)
-#define EXPECT_OK(expr)                                                                             \
-    do {                                                                                            \
-        const auto r_ = (expr);                                                                     \
+#define EXPECT_OK(expr)                                                                               \
+    do {                                                                                              \
+        const auto r_ = (expr);                                                                       \
         ASSERT_TRUE(r_.has_value()) << "vector " << int{r_.error().vector} << " error 0x" << std::hex \
-                                    << r_.error().error_code << " in " #expr;                       \
+                                    << r_.error().error_code << " in " #expr;                         \
     } while (0)
 
 class FakeApic final : public cpu::LocalApic {
@@ -84,12 +84,15 @@ inline x86::CpuModel test_model(bool amd = false) {
     m.tsc_hz = 2'500'000'000;
     m.xcr0_mask = 7;
     m.phys_bits = 40;
-    const auto leaf = [&m](u32 f, x86::CpuidResult r, u32 index = 0) { m.leaves.push_back({f, index, f == 7 || f == 13, r}); };
+    const auto leaf = [&m](u32 f, x86::CpuidResult r, u32 index = 0) {
+        m.leaves.push_back({f, index, f == 7 || f == 13, r});
+    };
     if (amd)
         leaf(0, {0xd, w("Auth"), w("cAMD"), w("enti")});
     else
         leaf(0, {0xd, w("Genu"), w("ntel"), w("ineI")});
-    leaf(1, {amd ? 0x00a20f10u : 0x000606a6u, 0, 1u << 17 | 1u << 21 | 1u << 24 | 1u << 26 | 1u << 31, 0x078bfbff});
+    leaf(1, {amd ? 0x00a20f10u : 0x000606a6u, 0, 1u << 17 | 1u << 21 | 1u << 24 | 1u << 26 | 1u << 31,
+             0x078bfbff});
     leaf(7, {0, 1u << 0 | 1u << 7 | 1u << 10 | 1u << 20, 1u << 2 | 1u << 22, 1u << 26 | 1u << 29});
     leaf(13, {0, 0, 0, 0}, 1);
     leaf(0x40000000, {0x40000001, w("KVMK"), w("VMKV"), 0x4d});
@@ -110,10 +113,11 @@ inline constexpr u64 pml4 = 0x1000, pdpt = 0x2000, pd = 0x3000, pt = 0x4000, gdt
 
 /// GDT selectors.
 namespace sel {
-inline constexpr u16 kcode64 = 0x08, kdata = 0x10, kcode32 = 0x18, ucode32 = 0x20, udata = 0x28, ucode64 = 0x30,
-                     tss = 0x40 /* 16 bytes */, ldt = 0x50 /* 16 bytes */, conforming64 = 0x60, absent = 0x68,
-                     readonly = 0x70, execonly = 0x78, gate = 0x80 /* 16 bytes */, kcode16 = 0x90, kdata16 = 0x98,
-                     task_gate = 0xa0, tss2 = 0xa8, conforming32 = 0xb8, udata16 = 0xc0, expand_down = 0xc8;
+inline constexpr u16 kcode64 = 0x08, kdata = 0x10, kcode32 = 0x18, ucode32 = 0x20, udata = 0x28,
+                     ucode64 = 0x30, tss = 0x40 /* 16 bytes */, ldt = 0x50 /* 16 bytes */,
+                     conforming64 = 0x60, absent = 0x68, readonly = 0x70, execonly = 0x78,
+                     gate = 0x80 /* 16 bytes */, kcode16 = 0x90, kdata16 = 0x98, task_gate = 0xa0,
+                     tss2 = 0xa8, conforming32 = 0xb8, udata16 = 0xc0, expand_down = 0xc8;
 }
 
 class SystemTest : public testing::Test {
@@ -163,8 +167,8 @@ protected:
         poke(at::idt + vector * 16 + 8, offset >> 32);
     }
     void gate32(u8 vector, u32 offset, u16 selector, unsigned type, unsigned dpl = 0) {
-        poke(at::idt + vector * 8, (offset & 0xffff) | u64{selector} << 16 | u64{type | dpl << 5 | 0x80u} << 40 |
-                                       u64{offset >> 16} << 48);
+        poke(at::idt + vector * 8, (offset & 0xffff) | u64{selector} << 16 |
+                                       u64{type | dpl << 5 | 0x80u} << 40 | u64{offset >> 16} << 48);
     }
     static u64 handler(u8 vector) { return at::kernel_code + vector * 16; }
     /// The page at `gva` (below 2 MiB) becomes not present.
@@ -185,7 +189,8 @@ protected:
         poke(at::tss + 4, at::kernel_stack);
         poke(at::tss + 0x24, at::ist1);
         poke<u16>(at::tss + 0x66, 0x68);
-        for (unsigned v = 0; v < 256; ++v) gate64(static_cast<u8>(v), handler(static_cast<u8>(v)), sel::kcode64, 14);
+        for (unsigned v = 0; v < 256; ++v)
+            gate64(static_cast<u8>(v), handler(static_cast<u8>(v)), sel::kcode64, 14);
         kernel();
         mmu.flush_all();
     }
@@ -228,7 +233,8 @@ protected:
     void protected_user() {
         protected_mode();
         st.seg[Seg::cs] = flat_code(sel::ucode32 | 3, 3, false);
-        for (const Seg s : {Seg::ss, Seg::ds, Seg::es, Seg::fs, Seg::gs}) st.seg[s] = flat_stack(sel::udata | 3, 3);
+        for (const Seg s : {Seg::ss, Seg::ds, Seg::es, Seg::fs, Seg::gs})
+            st.seg[s] = flat_stack(sel::udata | 3, 3);
         st.rip = at::user_code;
         st.gpr[x86::rsp] = at::user_stack;
     }
