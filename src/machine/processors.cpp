@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <semaphore>
 #include <thread>
+#include <utility>
 #include <variant>
 
 namespace triune::machine {
@@ -22,16 +24,72 @@ RunEnd Processors::run(const x86::VcpuState& start, observe::Counters& counters)
 }
 
 void Processors::end(RunEnd how) {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     if (end_) return;
     end_ = std::move(how);
-    for (hypervisor::Vcpu* v : vcpus_) v->kick();
-    created_.notify_all();
+    for (hypervisor::Vcpu* v : vcpus_)
+        if (v) v->kick();
+    changed_.notify_all();
+    tell_paused(std::move(lock));
 }
 
-bool Processors::ended() {
+// -- pauses ---------------------------------------------------------------------------------------
+
+void Processors::pause(std::function<void()> paused) {
+    std::unique_lock lock(mutex_);
+    ++pauses_;
+    for (hypervisor::Vcpu* v : vcpus_)
+        if (v) v->kick();
+    waiting_for_pause_.push_back(std::move(paused));
+    tell_paused(std::move(lock));
+}
+
+bool Processors::pause() {
+    std::binary_semaphore done{0};
+    pause([&done] { done.release(); });
+    done.acquire();
     const std::lock_guard lock(mutex_);
-    return end_.has_value();
+    return !end_;
+}
+
+void Processors::resume() {
+    const std::lock_guard lock(mutex_);
+    if (pauses_ > 0 && --pauses_ == 0) changed_.notify_all();
+}
+
+bool Processors::with_vcpu(unsigned index, const std::function<void(hypervisor::Vcpu&)>& f) {
+    const std::lock_guard lock(mutex_);
+    if (end_ || pauses_ == 0 || !settled_locked() || index >= count_ || !vcpus_[index]) return false;
+    f(*vcpus_[index]);
+    return true;
+}
+
+void Processors::hold(unsigned index, bool held) {
+    const std::lock_guard lock(mutex_);
+    held_.at(index) = held;
+}
+
+void Processors::tell_paused(std::unique_lock<std::mutex> lock) {
+    if (!settled_locked()) return;
+    const auto waiting = std::exchange(waiting_for_pause_, {});
+    lock.unlock();
+    for (const auto& paused : waiting) paused();
+}
+
+// -- a processor's thread -------------------------------------------------------------------------
+
+bool Processors::enter(unsigned index) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return end_ || (pauses_ == 0 && !held_[index]); });
+    if (end_) return false;
+    ++running_;
+    return true;
+}
+
+void Processors::leave() {
+    std::unique_lock lock(mutex_);
+    --running_;
+    tell_paused(std::move(lock));
 }
 
 void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::Counters& counters) {
@@ -48,23 +106,25 @@ void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::C
     }
     {
         std::unique_lock lock(mutex_);
-        vcpus_.push_back(vcpu->get());
-        if (++created_count_ == count_) created_.notify_all();
-        created_.wait(lock, [this] { return created_count_ == count_ || end_; });
+        vcpus_[index] = vcpu->get();
+        if (++created_count_ == count_) changed_.notify_all();
+        changed_.wait(lock, [this] { return created_count_ == count_ || end_; });
+        tell_paused(std::move(lock));
     }
-    while (!ended()) {
+    while (enter(index)) {
         const hypervisor::Exit exit = (*vcpu)->run();
         if (const auto* shutdown = std::get_if<hypervisor::Shutdown>(&exit))
             end({{VmEnd::triple_fault,
                   fmt::format("triple fault on processor {}: {}", index, shutdown->report)}});
         else if (const auto* error = std::get_if<hypervisor::InternalError>(&exit))
             end({{VmEnd::host_error, fmt::format("processor {}: {}", index, error->reason)}});
+        leave();
     }
     const std::lock_guard lock(mutex_);
-    std::erase(vcpus_, vcpu->get());
+    vcpus_[index] = nullptr;
     const observe::Counters& mine = (*vcpu)->counters();
     for (size_t i = 0; i < mine.value.size(); ++i) counters.value[i] += mine.value[i];
-    // The vCPU goes while this thread holds the lock: nobody can kick it any more.
+    // The vCPU goes while this thread holds the lock: nobody can reach it any more.
     vcpu->reset();
 }
 

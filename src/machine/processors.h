@@ -3,6 +3,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -21,28 +22,56 @@ struct RunEnd {
 
 /// Runs the vCPUs of one boot, each on a thread of its own, until somebody ends it.
 ///
-/// Threads: run() on any one; end() from any, also before run() (then run() returns at once).
+///     created -> [ waits while paused or held -> runs guest code ] … -> gone
+///
+/// Threads: run() on any one; the others from any, also before run() (after end() it returns at once).
 class Processors {
 public:
-    Processors(hypervisor::Vm& vm, unsigned count) : vm_(vm), count_(count) {}
+    Processors(hypervisor::Vm& vm, unsigned count) : vm_(vm), count_(count), vcpus_(count), held_(count) {}
 
     /// Starts the boot processor at `start` and blocks until end() was called and all vCPUs have
     /// left the guest. Adds their counters to `counters`.
     RunEnd run(const x86::VcpuState& start, observe::Counters& counters);
 
-    /// The first call decides how the run ended; the others have no effect.
+    /// The first call decides how the run ended; the others have no effect. Ends pauses too.
     void end(RunEnd how);
+
+    /// Stops all vCPUs at an instruction boundary. Pauses are counted: each wants its resume().
+    /// `paused` is called once, when all vCPUs exist and none runs guest code, or when the run has
+    /// ended: on this thread or a vCPU's, with no lock held. Never blocks.
+    void pause(std::function<void()> paused);
+    /// Blocks until then; false when the run has ended. Not on a vCPU's thread, nor on one that a
+    /// vCPU's device may wait for (the event loop).
+    bool pause();
+    void resume();
+
+    /// Calls f with processor `index` while a pause is complete, whichever thread this is; false
+    /// without a call when there is none or the run has ended. f is short and calls none of this.
+    bool with_vcpu(unsigned index, const std::function<void(hypervisor::Vcpu&)>& f);
+    /// A processor that is held stays where it is after resume(). Only while paused.
+    void hold(unsigned index, bool held);
+
+    [[nodiscard]] unsigned count() const { return count_; }
 
 private:
     void run_one(unsigned index, const x86::VcpuState& start, observe::Counters& counters);
-    [[nodiscard]] bool ended();
+    /// Waits until the processor may run; false: the run has ended.
+    bool enter(unsigned index);
+    void leave();
+    [[nodiscard]] bool settled_locked() const { return end_ || (created_count_ == count_ && running_ == 0); }
+    /// Calls those who wait for the pause that is complete now. Takes the lock over.
+    void tell_paused(std::unique_lock<std::mutex> lock);
 
     hypervisor::Vm& vm_;
     const unsigned count_;
-    std::mutex mutex_;  // guards all below; taken before nothing else
-    std::condition_variable created_;
+    std::mutex mutex_;                 // guards all below; taken before nothing else
+    std::condition_variable changed_;  ///< any of what enter() waits for
     unsigned created_count_ = 0;
-    std::vector<hypervisor::Vcpu*> vcpus_;  ///< those that can be kicked
+    unsigned running_ = 0;                  ///< vCPUs in Vcpu::run()
+    unsigned pauses_ = 0;                   ///< that were not resumed
+    std::vector<hypervisor::Vcpu*> vcpus_;  ///< by index; null before and after its life
+    std::vector<bool> held_;
+    std::vector<std::function<void()>> waiting_for_pause_;
     std::optional<RunEnd> end_;
 };
 

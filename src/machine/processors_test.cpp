@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <semaphore>
 #include <thread>
 
 namespace triune::machine {
@@ -21,7 +22,12 @@ struct FakeVm final : hypervisor::Vm {
         hypervisor::Exit run() override {
             if (vm.created != vm.expected) ++vm.ran_too_early;
             if (vm.exit_of) return vm.exit_of(index, kicked);
-            while (!kicked) std::this_thread::sleep_for(std::chrono::microseconds(100));
+            ++vm.running;
+            while (!kicked.exchange(false)) {
+                ++vm.work;
+                std::this_thread::sleep_for(std::chrono::microseconds(100));
+            }
+            --vm.running;
             return hypervisor::Kicked{};
         }
         void kick() override { kicked = true; }
@@ -47,7 +53,8 @@ struct FakeVm final : hypervisor::Vm {
 
     std::function<hypervisor::Exit(unsigned, std::atomic<bool>&)> exit_of;
     unsigned expected = 3, refused = 99;
-    std::atomic<unsigned> created = 0, ran_too_early = 0;
+    std::atomic<unsigned> created = 0, ran_too_early = 0, running = 0;
+    std::atomic<u64> work = 0;
     std::atomic<u64> boot_rip = 0;
 };
 
@@ -97,6 +104,100 @@ TEST(Processors, FailureToCreateEndsAll) {
     Processors cpus(vm, 3);
     observe::Counters counters;
     EXPECT_EQ(cpus.run({}, counters).outcome.end, VmEnd::host_error);
+}
+
+/// Processors that run on a thread of their own until the test ends.
+struct Running {
+    explicit Running(FakeVm& vm) : cpus(vm, 3), thread([this] { (void)cpus.run({}, counters); }) {}
+    ~Running() {
+        cpus.end({{VmEnd::powered_off, {}}});
+        thread.join();
+    }
+    Processors cpus;
+    observe::Counters counters;
+    std::thread thread;
+};
+
+void wait_for_work(FakeVm& vm) {
+    const u64 before = vm.work;
+    while (vm.work < before + 10) std::this_thread::sleep_for(std::chrono::microseconds(100));
+}
+
+TEST(Processors, PausesAreCounted) {
+    FakeVm vm;
+    Running r(vm);
+    wait_for_work(vm);
+    for (int round = 0; round < 20; ++round) {
+        EXPECT_TRUE(r.cpus.pause());
+        EXPECT_EQ(vm.running, 0u);
+        EXPECT_TRUE(r.cpus.pause());
+        r.cpus.resume();
+        const u64 before = vm.work;
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        EXPECT_EQ(vm.work, before);
+        r.cpus.resume();
+        wait_for_work(vm);
+    }
+}
+
+TEST(Processors, StateIsReachableWhilePausedOnly) {
+    FakeVm vm;
+    Running r(vm);
+    EXPECT_FALSE(r.cpus.with_vcpu(0, [](hypervisor::Vcpu&) {}));
+    ASSERT_TRUE(r.cpus.pause());
+    unsigned index = 99;
+    EXPECT_TRUE(
+        r.cpus.with_vcpu(2, [&](hypervisor::Vcpu& v) { index = dynamic_cast<FakeVm::FakeVcpu&>(v).index; }));
+    EXPECT_EQ(index, 2u);
+    EXPECT_FALSE(r.cpus.with_vcpu(3, [](hypervisor::Vcpu&) {}));
+    r.cpus.end({{VmEnd::stopped, {}}});
+    EXPECT_FALSE(r.cpus.with_vcpu(2, [](hypervisor::Vcpu&) {}));
+}
+
+TEST(Processors, PauseBeforeRunKeepsThemAtTheStart) {
+    FakeVm vm;
+    Processors cpus(vm, 3);
+    std::binary_semaphore paused{0};
+    cpus.pause([&] { paused.release(); });
+    observe::Counters counters;
+    x86::VcpuState start;
+    start.rip = 0x1234;
+    std::thread thread([&] { (void)cpus.run(start, counters); });
+    paused.acquire();
+    EXPECT_EQ(vm.work, 0u);
+    EXPECT_EQ(vm.boot_rip, 0x1234u);
+    cpus.resume();
+    wait_for_work(vm);
+    cpus.end({});
+    thread.join();
+}
+
+TEST(Processors, HeldOnesStayWhenTheOthersGoOn) {
+    FakeVm vm;
+    Running r(vm);
+    ASSERT_TRUE(r.cpus.pause());
+    r.cpus.hold(0, true);
+    r.cpus.hold(2, true);
+    r.cpus.resume();
+    wait_for_work(vm);
+    EXPECT_EQ(vm.running, 1u);
+    ASSERT_TRUE(r.cpus.pause());
+    for (const unsigned i : {0u, 2u}) r.cpus.hold(i, false);
+    r.cpus.resume();
+    while (vm.running != 3) std::this_thread::sleep_for(std::chrono::microseconds(100));
+}
+
+TEST(Processors, EndReleasesWhoWaitsForAPause) {
+    FakeVm vm;
+    vm.exit_of = [](unsigned, std::atomic<bool>&) -> hypervisor::Exit {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));  // heeds no kick for a while
+        return hypervisor::Kicked{};
+    };
+    Running r(vm);
+    std::thread ender([&] { r.cpus.end({{VmEnd::powered_off, {}}}); });
+    (void)r.cpus.pause();  // returns, whichever came first
+    ender.join();
+    EXPECT_FALSE(r.cpus.pause());
 }
 
 }  // namespace
