@@ -5,8 +5,9 @@
 /// hypervisor: the contract between what executes guest code and everything around it. Its shape
 /// is that of KVM's API. `soft` implements it in user space, `kvm` hands it to /dev/kvm.
 ///
-/// Threads: a Vcpu is created, run and read on its own thread, except kick(), which any thread may
-/// call. Vm members marked "any thread" may be called while vCPUs run.
+/// Threads: a Vcpu is created, run and destroyed on its own thread. kick() may be called on any, the
+/// others on its own, or elsewhere while it is known not to be in run(). Vm members marked "any thread" may
+/// be called while vCPUs run.
 #include <memory>
 #include <string>
 #include <variant>
@@ -42,7 +43,35 @@ struct Shutdown {        ///< triple fault
 struct InternalError {  ///< the hypervisor cannot go on; a bug or a host failure
     std::string reason;
 };
-using Exit = std::variant<Kicked, Shutdown, InternalError>;
+struct Debug {  ///< what GuestDebug asks for has happened
+    enum class Cause : u8 {
+        step,        ///< one instruction was executed, or its fault or an interrupt was delivered
+        breakpoint,  ///< RIP is at a breakpoint; its instruction has not run
+        watchpoint,  ///< the instruction before RIP has accessed watched memory
+    };
+    Cause cause = Cause::step;
+    Gva address = 0;     ///< of the breakpoint, or the watchpoint's first byte
+    bool write = false;  ///< watchpoint: the access was a write, else a read
+};
+using Exit = std::variant<Kicked, Shutdown, InternalError, Debug>;
+
+/// What a debugger asks of one vCPU. All addresses are linear. The guest cannot tell: its memory,
+/// debug registers and flags are its own.
+struct Watchpoint {
+    Gva address = 0;
+    u64 size = 1;
+    bool read = false, write = false;
+    bool operator==(const Watchpoint&) const = default;
+};
+struct GuestDebug {
+    /// run() executes one instruction (of a REP string instruction perhaps one iteration) and comes
+    /// back with Debug::Cause::step. Interrupts and NMIs are held back, but end a HLT.
+    bool single_step = false;
+    /// A breakpoint at RIP stops run() at once: step over it, without it, to go on.
+    std::vector<Gva> breakpoints;
+    std::vector<Watchpoint> watchpoints;
+    [[nodiscard]] bool any() const { return single_step || !breakpoints.empty() || !watchpoints.empty(); }
+};
 
 class Vcpu {
 public:
@@ -54,6 +83,11 @@ public:
     virtual void kick() = 0;
     virtual x86::VcpuState state() = 0;
     virtual void set_state(const x86::VcpuState& s) = 0;
+    /// Replaces what a debugger asks for. An engine that has no room for so many break- and
+    /// watchpoints says so; then nothing has changed.
+    virtual Result<void> set_guest_debug(const GuestDebug& debug) {
+        return debug.any() ? fail("this engine cannot be debugged") : Result<void>{};
+    }
     [[nodiscard]] virtual const observe::Counters& counters() const = 0;
 };
 
