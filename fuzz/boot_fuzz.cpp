@@ -3,9 +3,12 @@
 //
 // Kernel images come from strangers. Any file must either load, and then start where it was loaded,
 // or be refused with a message; and loading must stay within guest memory.
+#include <array>
 #include <cstdlib>
+#include <cstring>
 
-#include "boot/linux_loader.h"
+#include "boot/kernel_loader.h"
+#include "boot/layout.h"
 
 using namespace triune;
 
@@ -28,20 +31,38 @@ memory::GuestMemory& guest(bool large) {
     return *memories[large];
 }
 
+/// The first byte chooses how the image is loaded; a flat one takes its address from the next four.
+boot::BootConfig configuration(u8 choice, std::span<const u8>& image) {
+    using Mode = boot::FlatLoad::Mode;
+    boot::BootConfig config{.kernel = "kernel", .cmdline = choice & 2 ? "console=ttyS0" : ""};
+    if ((choice & 4) && image.size() >= 4) {
+        u32 address;
+        std::memcpy(&address, image.data(), sizeof address);
+        image = image.subspan(4);
+        constexpr Mode modes[] = {Mode::real, Mode::protected32, Mode::long64, Mode::real};
+        config.flat = boot::FlatLoad{choice & 32 ? address << 8 : address, modes[choice >> 3 & 3]};
+    }
+    return config;
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
     if (size == 0) return 0;
-    const std::span<const u8> image(data + 1, size - 1);
+    std::span<const u8> image(data + 1, size - 1);
     memory::GuestMemory& memory = guest(data[0] & 1);
-    const boot::BootConfig config{.kernel = "kernel", .cmdline = data[0] & 2 ? "console=ttyS0" : ""};
-    const auto state = boot::load_linux_image(memory, config, image);
+    const boot::BootConfig config = configuration(data[0], image);
+    const auto state = boot::load_kernel_image(memory, config, image);
     if (!state) {
         check(!state.error().message.empty());
         check(state.error().message.find('\n') == std::string::npos);
         return 0;
     }
-    check(state->rip >= boot::kernel_floor && state->rip < memory.bytes());
-    check(memory.host(state->rip, 1) != nullptr);
+    const Gpa entry = state->seg[x86::cs].base + state->rip;
+    check(memory.host(entry, 1) != nullptr);
+    if (config.flat) check(entry == config.flat->address && *memory.host(entry, 1) == image[0]);
+    // Multiboot: the information lies in RAM as well.
+    const u64 magic = state->gpr[x86::rax];
+    if (magic == 0x2badb002 || magic == 0x36d76289) check(memory.host(state->gpr[x86::rbx], 8) != nullptr);
     return 0;
 }

@@ -42,15 +42,46 @@ struct SerialConfig {
     std::string path;
 };
 
+/// A file that a multiboot kernel gets beside itself.
+struct ModuleConfig {
+    std::string path;
+    std::string text;  ///< its string; empty: the path
+};
+
+/// The kernel is bytes without a header, loaded to `address` and entered at its first byte.
+struct FlatBinary {
+    enum class Mode {
+        by_address,   ///< real below 1 MB, protected32 from there on
+        real,         ///< 16-bit, CS:IP = 0:address below 64 KB, address/16:0-15 from there on
+        protected32,  ///< flat 32-bit segments, no paging
+        long64,       ///< 64-bit, the first 4 GB mapped one to one
+    };
+    std::uint64_t address = 0;
+    Mode mode = Mode::by_address;
+};
+
+/// A device that test kernels talk to.
+struct DeviceConfig {
+    enum class Kind {
+        isa_debug_exit,  ///< 4 ports; a write ends the VM with VmEnd::debug_exit
+        debugcon,        ///< a port whose bytes go to the host; reads give 0xe9
+    } kind = Kind::debugcon;
+    std::uint16_t port = 0;
+    std::string path;  ///< debugcon: a file; empty: standard output
+};
+
 struct VmDefinition {
     std::string engine = "auto";  ///< auto, bt, interp
     std::string cpu = "host";
     unsigned cpus = 1;
     std::uint64_t memory_bytes = std::uint64_t{512} << 20;
-    std::string kernel, initrd, append;
+    std::string kernel, initrd, append;  ///< append: empty gives a Linux `console=ttyS0`
+    std::vector<ModuleConfig> modules;   ///< for multiboot kernels
+    std::optional<FlatBinary> flat;      ///< the kernel is a flat binary
     std::vector<DiskConfig> disks;
     std::optional<NetConfig> net;
     SerialConfig serial;
+    std::vector<DeviceConfig> devices;
     bool no_reboot = false;
     std::uint64_t code_cache_bytes = std::uint64_t{64} << 20;  ///< per vCPU; at most 800 MiB for all of them
     std::string trace;                                         ///< comma-separated events; written to stderr
@@ -62,6 +93,7 @@ enum class VmEnd {
     powered_off,
     reset_requested,  ///< the guest asked for a reboot and no_reboot is set
     triple_fault,
+    debug_exit,  ///< by an isa-debug-exit device; VmOutcome::exit_value says with what
     stopped,     ///< stop() was called
     host_error,  ///< VmOutcome::message says what
 };
@@ -69,6 +101,7 @@ enum class VmEnd {
 struct VmOutcome {
     VmEnd end = VmEnd::powered_off;
     std::string message;
+    std::uint32_t exit_value = 0;  ///< what the guest wrote to isa-debug-exit
 };
 
 struct StatLine {

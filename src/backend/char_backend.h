@@ -39,6 +39,9 @@ std::unique_ptr<CharBackend> make_null_char();
 /// Truncates (or creates) the file and writes to it.
 Result<std::unique_ptr<CharBackend>> make_file_char(const std::string& path);
 
+/// Standard output without any input. Any number of them.
+Result<std::unique_ptr<CharBackend>> make_stdout_char();
+
 /// Standard input and output. A terminal is put into raw mode, and Ctrl-A is an escape: `x` calls
 /// `quit` (on the loop's thread), `h` explains, Ctrl-A again sends one. The destructor restores the
 /// terminal; see restore_terminal() for other ways out. Where standard input is no terminal it is

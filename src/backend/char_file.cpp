@@ -57,4 +57,10 @@ Result<std::unique_ptr<CharBackend>> make_file_char(const std::string& path) {
     return std::make_unique<FileChar>(std::move(fd), path);
 }
 
+Result<std::unique_ptr<CharBackend>> make_stdout_char() {
+    base::Fd fd(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0));
+    if (!fd) return fail_errno("standard output");
+    return std::make_unique<FileChar>(std::move(fd), "standard output");
+}
+
 }  // namespace triune::backend

@@ -36,7 +36,22 @@ std::optional<u64> find_pvh_entry(std::span<const u8> bytes) {
     return std::nullopt;
 }
 
-template <class Ehdr, class Phdr>
+/// Section headers that lie wholly in the file; they are of use to debuggers only, so damaged ones
+/// are no error.
+template <class Shdr, class Ehdr>
+std::optional<ElfImage::Sections> find_sections(std::span<const u8> file, const Ehdr& header) {
+    if (header.e_shnum == 0 || header.e_shentsize != sizeof(Shdr) || header.e_shstrndx >= header.e_shnum)
+        return {};
+    const auto table = part(file, header.e_shoff, u64{header.e_shnum} * sizeof(Shdr));
+    if (!table) return {};
+    return ElfImage::Sections{.table = *table,
+                              .count = header.e_shnum,
+                              .entry_size = sizeof(Shdr),
+                              .names = header.e_shstrndx,
+                              .elf64 = sizeof(Shdr) == sizeof(Elf64_Shdr)};
+}
+
+template <class Ehdr, class Phdr, class Shdr>
 Result<ElfImage> parse(std::span<const u8> file, const std::string& name) {
     const auto header = load<Ehdr>(file, 0);
     if (!header) return fail(name + ": truncated (ends within the ELF header)");
@@ -52,7 +67,7 @@ Result<ElfImage> parse(std::span<const u8> file, const std::string& name) {
                                 max_segments));
 
     ElfImage image;
-    std::optional<u64> entry;
+    std::optional<u64> virtual_entry;
     for (unsigned i = 0; i < header->e_phnum; ++i) {
         // e_phoff may be anything; an offset that wraps is beyond the file as well.
         if (header->e_phoff > file.size())
@@ -63,7 +78,7 @@ Result<ElfImage> parse(std::span<const u8> file, const std::string& name) {
         const auto bytes = part(file, ph->p_offset, ph->p_filesz);
         if (!bytes) return fail(fmt::format("{}: truncated (segment {} lies beyond the end)", name, i));
         if (ph->p_type == PT_NOTE) {
-            if (!entry) entry = find_pvh_entry(*bytes);
+            if (!image.pvh_entry) image.pvh_entry = find_pvh_entry(*bytes);
             continue;
         }
         if (ph->p_memsz == 0) continue;
@@ -72,15 +87,19 @@ Result<ElfImage> parse(std::span<const u8> file, const std::string& name) {
             return fail(fmt::format("{}: segment {} has an impossible size", name, i));
         image.segments.push_back({*bytes, gpa, ph->p_memsz});
         image.end = std::max<u64>(image.end, gpa + ph->p_memsz);
+        if (!virtual_entry && header->e_entry >= ph->p_vaddr && header->e_entry - ph->p_vaddr < ph->p_memsz)
+            virtual_entry = gpa + (header->e_entry - ph->p_vaddr);
     }
     if (image.segments.empty()) return fail(name + ": an ELF file with nothing to load");
-    if (!entry)
-        return fail(name + ": an ELF file without a PVH entry point (CONFIG_PVH); use the bzImage instead");
-    image.pvh_entry = *entry;
-    if (std::ranges::none_of(image.segments, [&](const ElfImage::Segment& s) {
-            return image.pvh_entry >= s.gpa && image.pvh_entry - s.gpa < s.size;
-        }))
-        return fail(fmt::format("{}: the PVH entry point {:#x} lies in no segment", name, image.pvh_entry));
+    const auto loaded = [&](Gpa gpa) {
+        return std::ranges::any_of(
+            image.segments, [&](const ElfImage::Segment& s) { return gpa >= s.gpa && gpa - s.gpa < s.size; });
+    };
+    if (image.pvh_entry && !loaded(*image.pvh_entry))
+        return fail(fmt::format("{}: the PVH entry point {:#x} lies in no segment", name, *image.pvh_entry));
+    image.entry = virtual_entry;
+    if (!image.entry && loaded(header->e_entry)) image.entry = header->e_entry;
+    image.sections = find_sections<Shdr>(file, *header);
     return image;
 }
 
@@ -95,9 +114,12 @@ Result<ElfImage> parse_elf(std::span<const u8> file, const std::string& name) {
     if (file.size() < EI_NIDENT) return fail(name + ": truncated (ends within the ELF header)");
     if (file[EI_DATA] != ELFDATA2LSB) return fail(name + ": a big-endian ELF file");
     switch (file[EI_CLASS]) {
-        case ELFCLASS64: return parse<Elf64_Ehdr, Elf64_Phdr>(file, name);
-        case ELFCLASS32: return parse<Elf32_Ehdr, Elf32_Phdr>(file, name);
-        default: return fail(name + ": an ELF file of unknown class");
+        case ELFCLASS64:
+            return parse<Elf64_Ehdr, Elf64_Phdr, Elf64_Shdr>(file, name);
+        case ELFCLASS32:
+            return parse<Elf32_Ehdr, Elf32_Phdr, Elf32_Shdr>(file, name);
+        default:
+            return fail(name + ": an ELF file of unknown class");
     }
 }
 

@@ -152,6 +152,10 @@ struct PvhMapEntry {
 Result<x86::VcpuState> load_elf(memory::GuestMemory& memory, const BootConfig& c, std::span<const u8> file) {
     const auto image = parse_elf(file, c.kernel);
     if (!image) return std::unexpected(image.error());
+    if (!image->pvh_entry)
+        return fail(c.kernel +
+                    ": an ELF file with neither a multiboot header nor a PVH entry point (CONFIG_PVH); "
+                    "use the bzImage of a Linux, or --load ADDR for the bytes as they are");
     const u64 ram_end = low_ram_end(memory);
     for (const ElfImage::Segment& s : image->segments) {
         if (s.gpa < kernel_floor)
@@ -186,7 +190,7 @@ Result<x86::VcpuState> load_elf(memory::GuestMemory& memory, const BootConfig& c
         ++info.map_entries;
     }
     put(0, info);
-    auto state = enter_protected_mode(memory, image->pvh_entry);
+    auto state = enter_protected_mode(memory, *image->pvh_entry);
     if (!state || !memory.write_value(pvh_info_gpa, page))
         return fail("the guest's memory is too small to boot");
     state->gpr[x86::rbx] = pvh_info_gpa;
@@ -197,13 +201,9 @@ Result<x86::VcpuState> load_elf(memory::GuestMemory& memory, const BootConfig& c
 
 Result<x86::VcpuState> load_linux_image(memory::GuestMemory& memory, const BootConfig& config,
                                         std::span<const u8> kernel) {
+    if (!config.modules.empty())
+        return fail(config.kernel + ": --module is for multiboot kernels; Linux takes one --initrd");
     return looks_like_elf(kernel) ? load_elf(memory, config, kernel) : load_bzimage(memory, config, kernel);
-}
-
-Result<x86::VcpuState> load_linux(memory::GuestMemory& memory, const BootConfig& config) {
-    const auto file = read_file(config.kernel, memory.bytes());
-    if (!file) return std::unexpected(file.error());
-    return load_linux_image(memory, config, *file);
 }
 
 }  // namespace triune::boot

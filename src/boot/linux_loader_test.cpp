@@ -1,7 +1,5 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
-#include "boot/linux_loader.h"
-
 #include <elf.h>
 #include <gtest/gtest.h>
 
@@ -12,6 +10,8 @@
 #include "boot/bytes.h"
 #include "boot/bzimage.h"
 #include "boot/elf_image.h"
+#include "boot/kernel_loader.h"
+#include "boot/layout.h"
 
 namespace triune::boot {
 namespace {
@@ -91,7 +91,7 @@ struct LoaderTest : testing::Test {
         return dir + "/" + name;
     }
     std::string error(const BootConfig& c) {
-        const auto r = load_linux(*memory, c);
+        const auto r = load_kernel(*memory, c);
         return r ? "(success)" : r.error().message;
     }
     template <class T>
@@ -109,10 +109,10 @@ struct LoaderTest : testing::Test {
 TEST_F(LoaderTest, BzImageBoots64Bit) {
     const Bytes image = synthetic_bzimage();
     const Bytes initrd(5000, 0xab);
-    const auto s = load_linux(*memory, {.kernel = file("vmlinuz", image),
-                                        .initrd = file("initrd", initrd),
-                                        .cmdline = "console=ttyS0",
-                                        .acpi_rsdp = 0xe0000});
+    const auto s = load_kernel(*memory, {.kernel = file("vmlinuz", image),
+                                         .initrd = file("initrd", initrd),
+                                         .cmdline = "console=ttyS0",
+                                         .acpi_rsdp = 0xe0000});
     ASSERT_TRUE(s) << s.error().message;
     EXPECT_EQ(s->rip, 0x1000200u);
     EXPECT_EQ(s->gpr[x86::rsi], boot_params_gpa);
@@ -160,10 +160,10 @@ TEST_F(LoaderTest, BzImageBoots64Bit) {
 
 TEST_F(LoaderTest, LoadingAgainAfterAResetWorksOnDirtyMemory) {
     const BootConfig c{.kernel = file("vmlinux", synthetic_elf())};
-    ASSERT_TRUE(load_linux(*memory, c));
+    ASSERT_TRUE(load_kernel(*memory, c));
     const Bytes junk(0x3000, 0xcc);
     ASSERT_TRUE(memory->write(0x1000000, junk.data(), junk.size()));
-    ASSERT_TRUE(load_linux(*memory, c));
+    ASSERT_TRUE(load_kernel(*memory, c));
     EXPECT_EQ(get<u8>(0x1000fff), 0x90);
     EXPECT_EQ(get<u8>(0x1001000), 0);
     EXPECT_EQ(get<u8>(0x1002fff), 0);
@@ -172,7 +172,7 @@ TEST_F(LoaderTest, LoadingAgainAfterAResetWorksOnDirtyMemory) {
 TEST_F(LoaderTest, KernelWithout64BitEntryStartsIn32BitMode) {
     Bytes image = synthetic_bzimage();
     put<u16>(image, 0x236, 0);
-    const auto s = load_linux(*memory, {.kernel = file("vmlinuz", image)});
+    const auto s = load_kernel(*memory, {.kernel = file("vmlinuz", image)});
     ASSERT_TRUE(s);
     EXPECT_EQ(s->rip, 0x1000000u);
     EXPECT_FALSE(s->efer);
@@ -183,7 +183,7 @@ TEST_F(LoaderTest, KernelWithout64BitEntryStartsIn32BitMode) {
 TEST_F(LoaderTest, RelocatesWhenThePreferredPlaceIsNoRam) {
     Bytes image = synthetic_bzimage();
     put<u64>(image, 0x258, 0x3f00000);  // + 3 MB of init_size is beyond 64 MB
-    auto s = load_linux(*memory, {.kernel = file("vmlinuz", image)});
+    auto s = load_kernel(*memory, {.kernel = file("vmlinuz", image)});
     ASSERT_TRUE(s);
     EXPECT_EQ(s->rip, 0x200200u);
     image[0x234] = 0;
@@ -193,10 +193,10 @@ TEST_F(LoaderTest, RelocatesWhenThePreferredPlaceIsNoRam) {
 }
 
 TEST_F(LoaderTest, PvhElfBoots) {
-    const auto s = load_linux(*memory, {.kernel = file("vmlinux", synthetic_elf()),
-                                        .initrd = file("initrd", Bytes(100, 1)),
-                                        .cmdline = "quiet",
-                                        .acpi_rsdp = 0xe0000});
+    const auto s = load_kernel(*memory, {.kernel = file("vmlinux", synthetic_elf()),
+                                         .initrd = file("initrd", Bytes(100, 1)),
+                                         .cmdline = "quiet",
+                                         .acpi_rsdp = 0xe0000});
     ASSERT_TRUE(s) << s.error().message;
     EXPECT_EQ(s->rip, 0x1000040u);
     EXPECT_EQ(s->efer, 0u);
@@ -248,7 +248,7 @@ TEST_F(LoaderTest, InitrdRespectsTheKernelsLimit) {
     Bytes image = synthetic_bzimage();
     put<u32>(image, 0x22c, 0x1ffffff);
     const auto i = file("i", Bytes(0x1800, 7));
-    ASSERT_TRUE(load_linux(*memory, {.kernel = file("k", image), .initrd = i}));
+    ASSERT_TRUE(load_kernel(*memory, {.kernel = file("k", image), .initrd = i}));
     EXPECT_EQ(get<u32>(boot_params_gpa + 0x218), 0x1ffe000u);
     put<u32>(image, 0x22c, 0x100);  // nonsense
     EXPECT_CONTAINS(error({.kernel = file("k", image), .initrd = i}), "does not fit between");
@@ -279,8 +279,8 @@ TEST_F(LoaderTest, HostileElfHeaders) {
                         put<u64>(f, 0x224, 0x7000);
                     }),
                     "below 1 MB");
-    EXPECT_CONTAINS(with([](Bytes& f) { put<u32>(f, 0x214 + 8, 17); }), "without a PVH entry");
-    EXPECT_CONTAINS(with([](Bytes& f) { put<u32>(f, 0x214, 0xffffffff); }), "without a PVH entry");
+    EXPECT_CONTAINS(with([](Bytes& f) { put<u32>(f, 0x214 + 8, 17); }), "nor a PVH entry");
+    EXPECT_CONTAINS(with([](Bytes& f) { put<u32>(f, 0x214, 0xffffffff); }), "nor a PVH entry");
     EXPECT_CONTAINS(with([](Bytes& f) { put<u16>(f, 18, EM_AARCH64); }), "another processor");
     EXPECT_CONTAINS(with([](Bytes& f) { f.resize(20); }), "truncated");
     EXPECT_CONTAINS(with([](Bytes& f) { f.resize(4); }), "truncated");
@@ -336,7 +336,7 @@ TEST_F(LoaderTest, RealKernel) {
     const char* path = std::getenv("TRIUNE_TEST_KERNEL");
     if (!path) GTEST_SKIP() << "set TRIUNE_TEST_KERNEL to the path of a bzImage";
     make_memory(256);
-    const auto s = load_linux(*memory, {.kernel = path});
+    const auto s = load_kernel(*memory, {.kernel = path});
     ASSERT_TRUE(s) << s.error().message;
     EXPECT_TRUE(s->code64());
     EXPECT_EQ(s->rip % 0x200000, 0x200u);

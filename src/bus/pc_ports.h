@@ -11,6 +11,13 @@ inline constexpr u16 com1_ports = 0x3f8, com_port_count = 8;
 inline constexpr u16 rtc_ports = 0x70, rtc_port_count = 2;
 inline constexpr u16 keyboard_status_port = 0x64;
 inline constexpr u16 post_port = 0x80;
+inline constexpr u16 debug_exit_port = 0xf4, debug_exit_port_count = 4;
+inline constexpr u16 debugcon_port = 0xe9;
+/// Ports of the interrupt controllers and the timer, which are the hypervisor's.
+constexpr bool is_interrupt_chip_port(u16 port) {
+    return (port & 0xff7e) == 0x20 || (port >= 0x40 && port <= 0x43) || port == 0x61 ||
+           (port & 0xfffe) == 0x4d0;
+}
 /// ACPI PM registers: PM1 event (4 bytes), PM1 control (2), gap, PM timer (4).
 inline constexpr u16 pm_ports = 0x600, pm_port_count = 12, pm1_event_offset = 0, pm1_control_offset = 4,
                      pm_timer_offset = 8;

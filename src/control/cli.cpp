@@ -29,13 +29,16 @@ constexpr const char* footer = R"(Exit status:
   4    triple fault: the guest's processor shut down
   5    host error: the host ran out of something, or Triune has a bug
   130  stopped by Ctrl-C (SIGINT) or by Ctrl-A x on the console
-  143  stopped by SIGTERM or SIGHUP)";
+  143  stopped by SIGTERM or SIGHUP
+  with --device isa-debug-exit, (value << 1) | 1 of the value that the guest wrote: always odd)";
 
 constexpr const char* run_examples = R"(Examples:
   triune run --kernel vmlinuz --initrd initrd.gz
   triune run --kernel vmlinuz --initrd initrd.gz --cpus 2 --memory 2G --append 'console=ttyS0 quiet'
   triune run --kernel vmlinuz --append 'console=ttyS0 root=/dev/vda' --disk root.img --disk data.img,readonly
   triune run --kernel vmlinuz --initrd initrd.gz --net user,hostfwd=tcp:127.0.0.1:2222-:22
+  triune run --kernel kernel.elf --append 'log=debug' --module init.bin,init --device isa-debug-exit --device debugcon
+  triune run --kernel boot.bin --load 0x7c00 --serial none --device debugcon,port=0xe9,file=out.txt
   triune run --kernel vmlinuz --initrd initrd.gz --serial file:console.log --no-reboot --stats=stats.txt
 
 )";
@@ -65,7 +68,7 @@ ExitStatus doctor() {
     return ExitStatus::powered_off;
 }
 
-ExitStatus parse_and_run(int argc, char** argv) {
+int parse_and_run(int argc, char** argv) {
     CLI::App app{"Triune boots a virtual machine in an ordinary process: no /dev/kvm, no root.", "triune"};
     app.set_version_flag("--version", "triune " TRIUNE_VERSION);
     app.require_subcommand(1);
@@ -91,28 +94,30 @@ ExitStatus parse_and_run(int argc, char** argv) {
     } catch (const CLI::ParseError& e) {
         if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {  // --help, --version
             app.exit(e);
-            return ExitStatus::powered_off;
+            return static_cast<int>(ExitStatus::powered_off);
         }
         if (app.get_subcommands().empty() && argc > 1 && argv[1][0] != '-') {
             fmt::print(stderr,
                        "triune: '{}' is not a command: write run, doctor, disasm-block or completion (see "
                        "triune --help)\n",
                        argv[1]);
-            return ExitStatus::bad_usage;
+            return static_cast<int>(ExitStatus::bad_usage);
         }
         const char* command = run_app.parsed() ? "run " : disasm_app.parsed() ? "disasm-block " : "";
         fmt::print(stderr, "triune: {} (see triune {}--help)\n", one_line(e.what()), command);
-        return ExitStatus::bad_usage;
+        return static_cast<int>(ExitStatus::bad_usage);
     }
     if (run_app.parsed()) return run.run();
-    if (doctor_app.parsed()) return doctor();
-    if (disasm_app.parsed()) return disasm.run();
+    if (doctor_app.parsed()) return static_cast<int>(doctor());
+    if (disasm_app.parsed()) return static_cast<int>(disasm.run());
     fmt::print("{}", completion_script(app, shell).value_or(""));
-    return ExitStatus::powered_off;
+    return static_cast<int>(ExitStatus::powered_off);
 }
 
 }  // namespace
 
-int run_cli(int argc, char** argv) { return static_cast<int>(parse_and_run(argc, argv)); }
+int run_cli(int argc, char** argv) {
+    return parse_and_run(argc, argv);
+}
 
 }  // namespace triune::control

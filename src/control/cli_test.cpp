@@ -160,6 +160,29 @@ TEST_F(Cli, StatusSaysHowTheVmEnded) {
     }
 }
 
+TEST_F(Cli, AGuestChoosesItsStatusThroughDebugExit) {
+    for (const auto& [value, status] :
+         {std::pair{0u, 1}, {1u, 3}, {0x10u, 33}, {0x7fu, 255}, {0x80u, 1}, {~0u, 255}}) {
+        wanted_outcome = {VmEnd::debug_exit, {}, value};
+        EXPECT_EQ(run({"run", "--kernel", "k", "--device", "isa-debug-exit"}), status);
+    }
+}
+
+TEST_F(Cli, OptionsForKernelsUnderTest) {
+    ASSERT_EQ(run({"run", "--kernel", "k", "--load", "0x8000,long", "--module", "m,a=1,b", "--module", "n",
+                   "--device", "debugcon,file=f", "--device", "isa-debug-exit,port=0x501"}),
+              0)
+        << err_;
+    const VmDefinition& d = last_definition;
+    ASSERT_TRUE(d.flat);
+    EXPECT_EQ(d.flat->address, 0x8000u);
+    ASSERT_EQ(d.modules.size(), 2u);
+    EXPECT_EQ(d.modules[0].text, "a=1,b");
+    ASSERT_EQ(d.devices.size(), 2u);
+    EXPECT_EQ(d.devices[0].path, "f");
+    EXPECT_EQ(d.devices[1].port, 0x501);
+}
+
 TEST_F(Cli, SignalsStopTheVm) {
     for (const auto& [signal, status] : {std::pair{SIGINT, 130}, {SIGTERM, 143}, {SIGHUP, 143}}) {
         wait_for_stop = true;

@@ -13,6 +13,19 @@ namespace {
 
 std::unexpected<std::string> wrong(std::string message) { return std::unexpected(std::move(message)); }
 
+/// A whole number, decimal or with 0x in hexadecimal.
+std::optional<std::uint64_t> parse_number(std::string_view text) {
+    int base = 10;
+    if (text.starts_with("0x") || text.starts_with("0X")) {
+        text.remove_prefix(2);
+        base = 16;
+    }
+    std::uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+    if (error != std::errc{} || end != text.data() + text.size()) return {};
+    return value;
+}
+
 /// Splits at single commas; ",," stands for one comma of the text.
 std::vector<std::string> split_commas(std::string_view text) {
     std::vector<std::string> parts(1);
@@ -151,6 +164,75 @@ Parsed<SerialConfig> parse_serial(std::string_view text) {
         return SerialConfig{Kind::unix_socket, std::string(text.substr(5))};
     return wrong(
         fmt::format("'{}' is not a serial line: write stdio, none, file:PATH, unix:PATH or pty", text));
+}
+
+Parsed<ModuleConfig> parse_module(std::string_view text) {
+    // The file's name ends at the first comma that is not doubled; the text is taken as it is.
+    ModuleConfig module;
+    std::size_t at = 0;
+    for (; at < text.size(); ++at) {
+        if (text[at] == ',') {
+            if (at + 1 >= text.size() || text[at + 1] != ',') break;
+            ++at;
+        }
+        module.path += text[at];
+    }
+    if (module.path.empty()) return wrong("a module needs a file name");
+    if (at < text.size()) module.text = text.substr(at + 1);
+    return module;
+}
+
+Parsed<FlatBinary> parse_load(std::string_view text) {
+    using Mode = FlatBinary::Mode;
+    const std::size_t comma = std::min(text.find(','), text.size());
+    const std::string_view address = text.substr(0, comma);
+    FlatBinary flat;
+    if (const auto number = parse_number(address)) {
+        flat.address = *number;
+    } else if (const auto size = parse_size(address)) {
+        flat.address = *size;
+    } else {
+        return wrong(fmt::format("'{}' is not an address: write 0x7c00, 31744 or 1M", address));
+    }
+    if (comma == text.size()) return flat;
+    const std::string_view mode = text.substr(comma + 1);
+    if (mode == "real")
+        flat.mode = Mode::real;
+    else if (mode == "protected")
+        flat.mode = Mode::protected32;
+    else if (mode == "long")
+        flat.mode = Mode::long64;
+    else
+        return wrong(fmt::format("'{}' is not a mode to start in: real, protected and long are", mode));
+    return flat;
+}
+
+Parsed<DeviceConfig> parse_device(std::string_view text) {
+    using Kind = DeviceConfig::Kind;
+    const std::vector<std::string> parts = split_commas(text);
+    DeviceConfig device;
+    if (parts.front() == "isa-debug-exit")
+        device = {Kind::isa_debug_exit, 0xf4, {}};
+    else if (parts.front() == "debugcon")
+        device = {Kind::debugcon, 0xe9, {}};
+    else
+        return wrong(fmt::format("'{}' is not a device: isa-debug-exit and debugcon are", parts.front()));
+    const bool has_file = device.kind == Kind::debugcon;
+    for (std::size_t i = 1; i < parts.size(); ++i) {
+        const std::string_view part = parts[i];
+        if (part.starts_with("port=")) {
+            const auto port = parse_number(part.substr(5));
+            if (!port || *port > 0xffff)
+                return wrong(fmt::format("'{}' is not a port: write port=0xf4, at most port=0xffff", part));
+            device.port = static_cast<std::uint16_t>(*port);
+        } else if (has_file && part.starts_with("file=") && part.size() > 5) {
+            device.path = part.substr(5);
+        } else {
+            return wrong(fmt::format("'{}' is not an option of {}: {}", part, parts.front(),
+                                     has_file ? "port=PORT and file=PATH are" : "port=PORT is"));
+        }
+    }
+    return device;
 }
 
 }  // namespace triune::control

@@ -26,5 +26,11 @@ Parsed<HostForward> parse_host_forward(std::string_view text);
 Parsed<std::optional<NetConfig>> parse_net(std::string_view text);
 /// "stdio", "none", "file:PATH", "unix:PATH", "pty".
 Parsed<SerialConfig> parse_serial(std::string_view text);
+/// "FILE" or "FILE,TEXT": all that follows the first single comma is the text.
+Parsed<ModuleConfig> parse_module(std::string_view text);
+/// "ADDR" or "ADDR,real", "ADDR,protected", "ADDR,long". ADDR: decimal, 0x…, or a size such as 1M.
+Parsed<FlatBinary> parse_load(std::string_view text);
+/// "isa-debug-exit[,port=0xf4]", "debugcon[,port=0xe9][,file=PATH]".
+Parsed<DeviceConfig> parse_device(std::string_view text);
 
 }  // namespace triune::control

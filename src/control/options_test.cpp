@@ -66,5 +66,42 @@ TEST(ParseSerial, AllForms) {
     EXPECT_FALSE(parse_serial("tcp:1"));
 }
 
+TEST(ParseModule, FileAndText) {
+    EXPECT_EQ(parse_module("a.bin")->path, "a.bin");
+    EXPECT_EQ(parse_module("a.bin")->text, "");
+    EXPECT_EQ(parse_module("a,,b,x=1,y=2")->path, "a,b");
+    EXPECT_EQ(parse_module("a,,b,x=1,y=2")->text, "x=1,y=2") << "commas of the text are the text's";
+    EXPECT_FALSE(parse_module(""));
+    EXPECT_FALSE(parse_module(",text"));
+}
+
+TEST(ParseLoad, AddressesAndModes) {
+    using Mode = FlatBinary::Mode;
+    EXPECT_EQ(parse_load("0x7c00")->address, 0x7c00u);
+    EXPECT_EQ(parse_load("0x7c00")->mode, Mode::by_address);
+    EXPECT_EQ(parse_load("31744,real")->address, 31744u);
+    EXPECT_EQ(parse_load("31744,real")->mode, Mode::real);
+    EXPECT_EQ(parse_load("1M,protected")->address, 1u << 20);
+    EXPECT_EQ(parse_load("1M,protected")->mode, Mode::protected32);
+    EXPECT_EQ(parse_load("0X100000,long")->mode, Mode::long64);
+    for (const char* text :
+         {"", ",real", "x", "0x", "0xg", "-1", "1.5M", "0x10000000000000000", "4096,", "4096,big"})
+        EXPECT_FALSE(parse_load(text)) << text;
+}
+
+TEST(ParseDevice, NamesAndOptions) {
+    using Kind = DeviceConfig::Kind;
+    EXPECT_EQ(parse_device("isa-debug-exit")->kind, Kind::isa_debug_exit);
+    EXPECT_EQ(parse_device("isa-debug-exit")->port, 0xf4);
+    EXPECT_EQ(parse_device("isa-debug-exit,port=0x501")->port, 0x501);
+    EXPECT_EQ(parse_device("debugcon")->port, 0xe9);
+    EXPECT_EQ(parse_device("debugcon,file=a,,b,port=1026")->path, "a,b");
+    EXPECT_EQ(parse_device("debugcon,file=a,port=1026")->port, 0x402);
+    for (const char* text :
+         {"", "vga", "isa-debug-exit,port=", "isa-debug-exit,port=0x10000", "isa-debug-exit,file=x",
+          "debugcon,file=", "debugcon,", "debugcon,speed=3", "isa-debug-exit,0xf4"})
+        EXPECT_FALSE(parse_device(text)) << text;
+}
+
 }  // namespace
 }  // namespace triune::control

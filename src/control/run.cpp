@@ -54,9 +54,17 @@ ExitStatus status_of(const VmOutcome& outcome, int signal) {
         case VmEnd::triple_fault: return ExitStatus::triple_fault;
         case VmEnd::stopped:
             return signal == 0 || signal == SIGINT ? ExitStatus::interrupted : ExitStatus::terminated;
-        case VmEnd::host_error: break;
+        case VmEnd::debug_exit:
+        case VmEnd::host_error:
+            break;
     }
     return ExitStatus::host_error;
+}
+
+/// With isa-debug-exit the guest chooses: (value << 1) | 1, of which the system keeps 8 bits.
+int process_status(const VmOutcome& outcome, int signal) {
+    if (outcome.end == VmEnd::debug_exit) return static_cast<int>((outcome.exit_value << 1 | 1) & 0xff);
+    return static_cast<int>(status_of(outcome, signal));
 }
 
 }  // namespace
@@ -78,9 +86,24 @@ void RunCommand::declare(CLI::App& app) {
                    "Guest memory [512M]")
         ->type_name("SIZE")
         ->expected(1);
-    app.add_option("--kernel", d.kernel, "Linux bzImage or ELF vmlinux (PVH)")->type_name("FILE")->required();
+    app.add_option("--kernel", d.kernel,
+                   "Linux bzImage, ELF kernel (multiboot 1 or 2, PVH), or with --load a flat binary")
+        ->type_name("FILE")
+        ->required();
+    app.add_option(
+           "--load", parsed("--load", parse_load, [&d](const FlatBinary& v) { d.flat = v; }),
+           "The kernel is a flat binary for this address, entered at its first byte: in real mode below "
+           "1M, in 32-bit protected mode from there on, or as MODE (real, protected, long) says")
+        ->type_name("ADDR[,MODE]")
+        ->expected(1);
+    app.add_option("--module",
+                   parsed("--module", parse_module, [&d](const ModuleConfig& v) { d.modules.push_back(v); }),
+                   "A module for a multiboot kernel, with its text [the file's name] (repeat for more)")
+        ->type_name("FILE[,TEXT]")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--initrd", d.initrd, "Initial RAM disk")->type_name("FILE");
-    app.add_option("--append", d.append, "Kernel command line [console=ttyS0]")->type_name("TEXT");
+    app.add_option("--append", d.append, "Kernel command line [Linux: console=ttyS0]")->type_name("TEXT");
     app.add_option("--disk",
                    parsed("--disk", parse_disk, [&d](const DiskConfig& v) { d.disks.push_back(v); }),
                    "Raw disk image as the next virtio disk (repeat for more)")
@@ -96,6 +119,14 @@ void RunCommand::declare(CLI::App& app) {
                    "Where the serial console goes [stdio]. On a terminal Ctrl-A x quits, Ctrl-A h helps")
         ->type_name("stdio|none|file:PATH|unix:PATH|pty")
         ->expected(1);
+    app.add_option(
+           "--device",
+           parsed("--device", parse_device, [&d](const DeviceConfig& v) { d.devices.push_back(v); }),
+           "A device for test kernels: isa-debug-exit[,port=0xf4] ends the VM with status (value << 1) | 1; "
+           "debugcon[,port=0xe9][,file=PATH] prints to standard output or a file (repeat for more)")
+        ->type_name("isa-debug-exit|debugcon[,…]")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_flag("--no-reboot", d.no_reboot, "End with status 3 when the guest reboots");
     app.add_option("--code-cache",
                    parsed("--code-cache", parse_size, [&d](std::uint64_t v) { d.code_cache_bytes = v; }),
@@ -117,12 +148,12 @@ void RunCommand::declare(CLI::App& app) {
         ->type_name("EVENTS");
 }
 
-ExitStatus RunCommand::run() {
+int RunCommand::run() {
     block_stop_signals();
     auto vm = make_vm(definition);
     if (!vm) {
         complain(vm.error().message);
-        return vm.error().usage ? ExitStatus::bad_usage : ExitStatus::host_error;
+        return static_cast<int>(vm.error().usage ? ExitStatus::bad_usage : ExitStatus::host_error);
     }
     VmOutcome outcome;
     int signal = 0;
@@ -134,10 +165,9 @@ ExitStatus RunCommand::run() {
     const std::vector<StatLine> counters = stats ? (*vm)->stats() : std::vector<StatLine>{};
     vm->reset();  // the terminal is back in its own mode before anything is printed
     if (!outcome.message.empty()) complain(outcome.message);
-    ExitStatus status = status_of(outcome, signal);
-    if (stats && !print_stats(counters, stats_file) && status == ExitStatus::powered_off)
-        status = ExitStatus::host_error;
-    return status;
+    const bool stats_lost = stats && !print_stats(counters, stats_file);
+    if (stats_lost && outcome.end == VmEnd::powered_off) return static_cast<int>(ExitStatus::host_error);
+    return process_status(outcome, signal);
 }
 
 }  // namespace triune::control

@@ -19,8 +19,9 @@ struct RunCommand {
 
     /// Declares the options on `app`. This object must outlive the parse.
     void declare(CLI::App& app);
-    /// Makes the VM and runs it to its end.
-    ExitStatus run();
+    /// Makes the VM and runs it to its end. Returns the process's exit status: an ExitStatus, or what
+    /// the guest chose through isa-debug-exit.
+    int run();
 };
 
 }  // namespace triune::control

@@ -20,6 +20,7 @@ struct Backends {
     std::vector<std::unique_ptr<backend::BlockBackend>> disks;
     std::unique_ptr<backend::NetBackend> net;  ///< null: no network card
     std::unique_ptr<backend::CharBackend> serial;
+    std::vector<std::unique_ptr<backend::CharBackend>> debug_consoles;  ///< of each debugcon, in their order
 };
 
 /// Opens what `definition` names. `quit` is called, on any thread, when the user asks to end the VM

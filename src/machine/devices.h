@@ -15,6 +15,7 @@ namespace triune::machine {
 /// What devices pass on from the guest. Called on vCPU threads.
 struct GuestRequests {
     std::function<void()> power_off, reset;
+    std::function<void(u32 value)> debug_exit;
 };
 
 /// All devices of one boot, plugged in.
@@ -23,10 +24,8 @@ public:
     virtual ~Devices() = default;
 };
 
-std::expected<std::unique_ptr<Devices>, VmError> make_devices(Backends& backends, memory::GuestMemory& memory,
-                                                              MappedIo& io, hypervisor::Vm& vm,
-                                                              base::EventLoop& loop,
-                                                              const GuestRequests& requests,
-                                                              const Trace& trace);
+std::expected<std::unique_ptr<Devices>, VmError> make_devices(
+    const VmDefinition& definition, Backends& backends, memory::GuestMemory& memory, MappedIo& io,
+    hypervisor::Vm& vm, base::EventLoop& loop, const GuestRequests& requests, const Trace& trace);
 
 }  // namespace triune::machine

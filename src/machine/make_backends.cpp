@@ -48,6 +48,13 @@ std::expected<Backends, VmError> make_backends(const VmDefinition& definition, b
     auto serial = make_serial(definition.serial, loop, std::move(quit));
     if (!serial) return unusable(serial.error());
     all.serial = std::move(*serial);
+    for (const DeviceConfig& device : definition.devices) {
+        if (device.kind != DeviceConfig::Kind::debugcon) continue;
+        auto output =
+            device.path.empty() ? backend::make_stdout_char() : backend::make_file_char(device.path);
+        if (!output) return unusable(output.error());
+        all.debug_consoles.push_back(std::move(*output));
+    }
     return all;
 }
 

@@ -1,11 +1,41 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
 #include "boot/acpi.h"
-#include "boot/linux_loader.h"
+#include "boot/kernel_loader.h"
 #include "machine/board.h"
 #include "machine/ram.h"
 
 namespace triune::machine {
+
+namespace {
+
+boot::FlatLoad flat_load(const FlatBinary& flat) {
+    using From = FlatBinary::Mode;
+    using To = boot::FlatLoad::Mode;
+    switch (flat.mode) {
+        case From::real:
+            return {flat.address, To::real};
+        case From::protected32:
+            return {flat.address, To::protected32};
+        case From::long64:
+            return {flat.address, To::long64};
+        case From::by_address:
+            break;
+    }
+    return {flat.address, flat.address < boot::kernel_floor ? To::real : To::protected32};
+}
+
+boot::BootConfig boot_config(const VmDefinition& definition, Gpa rsdp) {
+    boot::BootConfig config{.kernel = definition.kernel,
+                            .initrd = definition.initrd,
+                            .cmdline = definition.append,
+                            .acpi_rsdp = rsdp};
+    for (const ModuleConfig& m : definition.modules) config.modules.push_back({m.path, m.text});
+    if (definition.flat) config.flat = flat_load(*definition.flat);
+    return config;
+}
+
+}  // namespace
 
 std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition& definition,
                                                              const x86::CpuModel& model, Backends& backends,
@@ -17,10 +47,7 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
 
     const auto rsdp = boot::install_acpi(*board->memory_, {.cpus = definition.cpus, .com1 = true});
     if (!rsdp) return std::unexpected(VmError{rsdp.error().message});
-    const auto start = boot::load_linux(*board->memory_, {.kernel = definition.kernel,
-                                                          .initrd = definition.initrd,
-                                                          .cmdline = definition.append,
-                                                          .acpi_rsdp = *rsdp});
+    const auto start = boot::load_kernel(*board->memory_, boot_config(definition, *rsdp));
     if (!start) return std::unexpected(VmError{start.error().message, true});
     board->start_ = *start;
 
@@ -45,8 +72,10 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
     const GuestRequests requests{
         .power_off = [b = board.get()] { b->end({{VmEnd::powered_off, {}}}); },
         .reset = [b = board.get()] { b->end({{VmEnd::reset_requested, {}}, true}); },
+        .debug_exit = [b = board.get()](u32 value) { b->end({{VmEnd::debug_exit, {}, value}}); },
     };
-    auto devices = make_devices(backends, *board->memory_, board->io_, *board->vm_, loop, requests, trace);
+    auto devices =
+        make_devices(definition, backends, *board->memory_, board->io_, *board->vm_, loop, requests, trace);
     if (!devices) return std::unexpected(devices.error());
     board->devices_ = std::move(*devices);
     return board;

@@ -11,6 +11,7 @@
 #include "bus/pci.h"
 #include "device/acpi_pm.h"
 #include "device/chipset.h"
+#include "device/debug_ports.h"
 #include "device/rtc.h"
 #include "device/uart.h"
 #include "device/virtio_blk.h"
@@ -43,6 +44,8 @@ public:
 
     std::expected<void, VmError> add_fixed(Backends& backends, memory::GuestMemory& memory,
                                            base::EventLoop& loop, const GuestRequests& requests);
+    std::expected<void, VmError> add_extra(const std::vector<DeviceConfig>& wanted, Backends& backends,
+                                           base::EventLoop& loop, const GuestRequests& requests);
     std::expected<void, VmError> add_pci(Backends& backends, memory::GuestMemory& memory);
 
 private:
@@ -70,6 +73,7 @@ private:
     std::unique_ptr<device::ResetControl> reset_control_;
     std::unique_ptr<device::KeyboardReset> keyboard_reset_;
     device::PostPort post_;
+    std::vector<std::unique_ptr<bus::RegisterBlock>> extra_;
     std::vector<std::unique_ptr<bus::PciFunction>> functions_;
     std::optional<bus::PciHost> pci_;
     unsigned next_slot_ = pc::host_bridge_slot;
@@ -92,6 +96,30 @@ std::expected<void, VmError> PcDevices::add_fixed(Backends& backends, memory::Gu
     return {};
 }
 
+/// `--device`: on top of the fixed ones, and never in their place.
+std::expected<void, VmError> PcDevices::add_extra(const std::vector<DeviceConfig>& wanted, Backends& backends,
+                                                  base::EventLoop& loop, const GuestRequests& requests) {
+    size_t consoles = 0;
+    for (const DeviceConfig& d : wanted) {
+        const bool exit = d.kind == DeviceConfig::Kind::isa_debug_exit;
+        const u16 count = exit ? pc::debug_exit_port_count : u16{1};
+        if (exit)
+            extra_.push_back(std::make_unique<device::IsaDebugExit>(requests.debug_exit));
+        else
+            extra_.push_back(
+                std::make_unique<device::DebugConsole>(*backends.debug_consoles[consoles++], loop));
+        bool free = d.port <= 0x10000 - count;
+        for (u16 i = 0; i < count && free; ++i)
+            free = !pc::is_interrupt_chip_port(static_cast<u16>(d.port + i));
+        if (!free || !claim(d.port, count, *extra_.back()))
+            return std::unexpected(VmError{
+                fmt::format("--device {}: port {:#x} belongs to another device; choose one with port=",
+                            exit ? "isa-debug-exit" : "debugcon", d.port),
+                true});
+    }
+    return {};
+}
+
 std::expected<void, VmError> PcDevices::add_pci(Backends& backends, memory::GuestMemory& memory) {
     std::vector<std::unique_ptr<bus::PciFunction>> wanted;
     wanted.push_back(std::make_unique<device::HostBridge>());  // slot 0
@@ -110,13 +138,13 @@ std::expected<void, VmError> PcDevices::add_pci(Backends& backends, memory::Gues
 
 }  // namespace
 
-std::expected<std::unique_ptr<Devices>, VmError> make_devices(Backends& backends, memory::GuestMemory& memory,
-                                                              MappedIo& io, hypervisor::Vm& vm,
-                                                              base::EventLoop& loop,
-                                                              const GuestRequests& requests,
-                                                              const Trace& trace) {
+std::expected<std::unique_ptr<Devices>, VmError> make_devices(
+    const VmDefinition& definition, Backends& backends, memory::GuestMemory& memory, MappedIo& io,
+    hypervisor::Vm& vm, base::EventLoop& loop, const GuestRequests& requests, const Trace& trace) {
     auto devices = std::make_unique<PcDevices>(io, vm, trace);
     if (const auto added = devices->add_fixed(backends, memory, loop, requests); !added)
+        return std::unexpected(added.error());
+    if (const auto added = devices->add_extra(definition.devices, backends, loop, requests); !added)
         return std::unexpected(added.error());
     if (const auto added = devices->add_pci(backends, memory); !added) return std::unexpected(added.error());
     return devices;

@@ -84,7 +84,6 @@ std::expected<void, VmError> HostedVm::prepare() {
     if (definition_.cpus < 1 || definition_.cpus > 16)
         return unusable(fmt::format("{} processors: a VM has 1 to 16", definition_.cpus));
     if (definition_.engine == "auto") definition_.engine = machine::choose_engine().engine;
-    if (definition_.append.empty()) definition_.append = "console=ttyS0";
     auto trace = machine::Trace::parse(definition_.trace);
     if (!trace) return std::unexpected(trace.error());
     trace_ = *trace;
