@@ -1,7 +1,5 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-
 #include "hypervisor/soft/mmu/mmu.h"
 #include "hypervisor/soft/mmu/walk.h"
 
@@ -34,11 +32,7 @@ std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode 
     u64& word = tlb_.not_global[static_cast<unsigned>(mode)][i / 64];
     const u64 mask = u64{1} << (i % 64);
     word = mapping->global ? word & ~mask : word | mask;
-    if (t.page_bytes > page_size) {
-        const Gva low = gva & ~(t.page_bytes - 1);
-        tlb_.large_low = std::min(tlb_.large_low, low);
-        tlb_.large_high = std::max(tlb_.large_high, low + (t.page_bytes - 1));
-    }
+    tlb_.note_page_size(mode, i, gva, t.page_bytes > page_size);
     return t;
 }
 

@@ -10,8 +10,22 @@ void Tlb::clear() {
     for (auto& entries_of_mode : set)
         for (unsigned i = 0; i < entries; ++i) entries_of_mode[i] = {invalid_tag(i), invalid_tag(i), 0, 0};
     not_global = {};
-    large_low = ~u64{0};
-    large_high = 0;
+    large = {};
+    large_regions = {};
+}
+
+void Tlb::clear_large(Gva gva) {
+    for (unsigned mode = 0; mode < tlb_modes; ++mode) {
+        for (unsigned word = 0; word < large[mode].size(); ++word) {
+            for (u64 bits = large[mode][word]; bits; bits &= bits - 1) {
+                const unsigned i = word * 64 + static_cast<unsigned>(std::countr_zero(bits));
+                if ((set[mode][i].read_tag ^ gva) >> 30)
+                    continue;  // an entry that may not be read is invalid
+                set[mode][i].read_tag = set[mode][i].write_tag = invalid_tag(i);
+                large[mode][word] &= ~(bits & -bits);
+            }
+        }
+    }
 }
 
 void Tlb::clear_not_global() {

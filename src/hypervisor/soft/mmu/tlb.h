@@ -27,14 +27,32 @@ struct Tlb {
     std::array<std::array<TlbEntry, entries>, tlb_modes> set;
     /// Bit i of a set: entry i may be valid and is not global. Bounds the work of a CR3 load.
     std::array<std::array<u64, entries / 64>, tlb_modes> not_global;
-    /// Range that covers all large-page mappings with entries: INVLPG inside it flushes everything.
-    u64 large_low, large_high;
+    /// Bit i of a set: entry i may come from a large page, and so goes with any address in that page.
+    std::array<std::array<u64, entries / 64>, tlb_modes> large;
+    /// Which gigabytes such entries lie in, hashed: INVLPG elsewhere need not look for them.
+    std::array<u64, 4> large_regions;
 
     static constexpr unsigned index(Gva gva) { return (gva >> 12) & (entries - 1); }
+    static constexpr unsigned region_index(Gva gva) {
+        const u64 region = gva >> 30;
+        return static_cast<unsigned>((region ^ region >> 8) & 255);
+    }
     static constexpr u64 invalid_tag(unsigned index) { return static_cast<u64>(index ^ 1) << 12; }
 
     void clear();
     void clear_not_global();
+    /// Drops all entries from large pages within a gigabyte around `gva`.
+    void clear_large(Gva gva);
+    [[nodiscard]] bool may_be_large(Gva gva) const {
+        return large_regions[region_index(gva) / 64] >> (region_index(gva) % 64) & 1;
+    }
+    /// Entry `i` of `mode` was filled for `gva`, from a page of one of the two kinds.
+    void note_page_size(TlbMode mode, unsigned i, Gva gva, bool is_large) {
+        u64& word = large[static_cast<unsigned>(mode)][i / 64];
+        const u64 mask = u64{1} << (i % 64);
+        word = is_large ? word | mask : word & ~mask;
+        if (is_large) large_regions[region_index(gva) / 64] |= u64{1} << (region_index(gva) % 64);
+    }
     void invalidate(TlbMode mode, unsigned i) {
         TlbEntry& e = set[static_cast<unsigned>(mode)][i];
         e.read_tag = e.write_tag = invalid_tag(i);

@@ -1,0 +1,71 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/mmu/tlb.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+
+namespace triune::hypervisor::soft::mmu {
+namespace {
+
+class TlbTest : public testing::Test {
+protected:
+    TlbTest() { tlb_->clear(); }
+
+    void fill(TlbMode mode, Gva gva, bool large) {
+        const unsigned i = Tlb::index(gva);
+        tlb_->set[static_cast<unsigned>(mode)][i] = {gva, gva, 0x1000, 0x1000};
+        tlb_->note_page_size(mode, i, gva, large);
+    }
+    [[nodiscard]] bool hits(TlbMode mode, Gva gva) const {
+        const TlbEntry& e = tlb_->set[static_cast<unsigned>(mode)][Tlb::index(gva)];
+        return (gva ^ e.read_tag) < page_size && (gva ^ e.write_tag) < page_size;
+    }
+
+    std::unique_ptr<Tlb> tlb_ = std::make_unique<Tlb>();
+};
+
+constexpr Gva gigabyte = Gva{1} << 30;
+constexpr Gva kernel = 0xffff'8880'0000'0000;
+
+// INVLPG drops a large page's translation whichever of its addresses it names (Intel SDM 3A 4.10.4.1).
+TEST_F(TlbTest, EntriesOfALargePageGoTogetherInEveryMode) {
+    fill(TlbMode::user, kernel + 0x3000, true);
+    fill(TlbMode::supervisor, kernel + 0x1f'f000, true);
+    fill(TlbMode::supervisor_ac, kernel + gigabyte - page_size, true);
+    ASSERT_TRUE(tlb_->may_be_large(kernel + 0x10'0000));
+    tlb_->clear_large(kernel + 0x10'0000);
+    EXPECT_FALSE(hits(TlbMode::user, kernel + 0x3000));
+    EXPECT_FALSE(hits(TlbMode::supervisor, kernel + 0x1f'f000));
+    EXPECT_FALSE(hits(TlbMode::supervisor_ac, kernel + gigabyte - page_size));
+}
+
+TEST_F(TlbTest, SmallPagesAndOtherGigabytesStay) {
+    fill(TlbMode::supervisor, kernel + 0x5000, false);
+    fill(TlbMode::supervisor, kernel + gigabyte + 0x6000, true);
+    fill(TlbMode::supervisor, kernel + 0x7000, true);
+    tlb_->clear_large(kernel);
+    EXPECT_TRUE(hits(TlbMode::supervisor, kernel + 0x5000));
+    EXPECT_TRUE(hits(TlbMode::supervisor, kernel + gigabyte + 0x6000));
+    EXPECT_FALSE(hits(TlbMode::supervisor, kernel + 0x7000));
+}
+
+TEST_F(TlbTest, ASlotThatASmallPageTookOverIsNoLongerLarge) {
+    fill(TlbMode::user, 0x40'0000, true);
+    fill(TlbMode::user, 0x40'0000, false);
+    tlb_->clear_large(0x40'1000);
+    EXPECT_TRUE(hits(TlbMode::user, 0x40'0000));
+}
+
+TEST_F(TlbTest, OnlyGigabytesWithLargePagesAreLookedAt) {
+    EXPECT_FALSE(tlb_->may_be_large(0));
+    fill(TlbMode::user, 5 * gigabyte, true);
+    EXPECT_TRUE(tlb_->may_be_large(6 * gigabyte - 1));
+    EXPECT_FALSE(tlb_->may_be_large(6 * gigabyte));
+    tlb_->clear();
+    EXPECT_FALSE(tlb_->may_be_large(5 * gigabyte));
+}
+
+}  // namespace
+}  // namespace triune::hypervisor::soft::mmu
