@@ -42,6 +42,17 @@ def cpu_seconds(pid):
     return sum(int(v) for v in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
+def build_kernel(folder):
+    """The kernel of our own that measures what a kernel's operations cost."""
+    kernel = os.path.join(folder, "ring0")
+    subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-nostdlib", "-static", "-no-pie",
+                    "-mno-red-zone", "-mgeneral-regs-only", "-fno-stack-protector", "-fno-asynchronous-unwind-tables",
+                    "-Wl,-Ttext-segment=0x200000", "-Wl,--build-id=none", "-Wl,-z,noexecstack",
+                    "-Wl,-z,max-page-size=4096", "-Wl,-e,start32", "-o", kernel,
+                    os.path.join(HERE, "guest/ring0.c")], check=True)
+    return kernel
+
+
 def run_once(command, limit):
     """For the way to init and each workload (wall seconds, processor seconds); cycles by micro-cost."""
     begin = time.monotonic()
@@ -125,12 +136,15 @@ def main():
         kernel, append = os.path.join(options.guest, "vmlinuz"), "console=ttyS0 quiet panic=-1 triune.modules=no"
         # Private mount namespace: the host's devices and a tmpfs inside the chroot, gone afterwards.
         inside = 'mount --rbind /dev "$0/dev" && mount -t tmpfs tmpfs "$0/tmp" && exec chroot "$0" /bin/sh /autorun'
+        ring0 = build_kernel(folder)
+        linux = ["-kernel", kernel, "-initrd", initrd, "-append", append]
+        triune = [options.triune, "run", "--engine", options.engine, "--cpus", "1", "--memory", "512M"]
+        qemu = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "512M", "-nic", "none",
+                "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]
+        kernel_commands = {"triune": [*triune, "--no-reboot", "--kernel", ring0], "qemu": [*qemu, "-kernel", ring0]}
         commands = {
-            "triune": [options.triune, "run", "--engine", options.engine, "--cpus", "1", "--memory", "512M", "--kernel",
-                       kernel, "--initrd", initrd, "--append", append],
-            "qemu": ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "512M", "-kernel", kernel,
-                     "-initrd", initrd, "-append", append, "-nic", "none", "-display", "none", "-monitor", "none",
-                     "-serial", "stdio", "-no-reboot"],
+            "triune": [*triune, *("-" + word if word.startswith("-") else word for word in linux)],
+            "qemu": [*qemu, *linux],
             "native": ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--mount", "sh", "-c", inside, root],
         }
         samples = {}
@@ -138,6 +152,9 @@ def main():
             for system in systems:
                 say(f"Round {number + 1} of {options.rounds}: {system}")
                 times, cycles = run_once(commands[system], options.limit)
+                if system in kernel_commands:
+                    cycles |= {"ring0-" + name: value
+                               for name, value in run_once(kernel_commands[system], options.limit)[1].items()}
                 for name, value in times.items():
                     for unit, seconds in zip(("s", "cpu s"), value):
                         samples.setdefault((name, unit), {}).setdefault(system, []).append(seconds)

@@ -90,6 +90,61 @@ static void divide_error(unsigned count) {
         if (sigsetjmp(after_fault, 0) == 0) __asm__ volatile("xor %%edx, %%edx; xor %%ecx, %%ecx; div %%ecx" ::: "eax", "ecx", "edx");
 }
 
+// 32-bit user code in the segment that Linux has for its 32-bit programs: a rolling checksum kept in a table.
+// Far jumps lead there and back; data and code are below 4 GiB, where this program is linked.
+enum { user_code32 = 0x23, user_data32 = 0x2b };
+__attribute__((used)) static uint32_t table[64];
+extern const char loop_32[];
+
+__asm__(
+    ".text\n"
+    ".code32\n"
+    "loop_32:\n"
+    "1:  mov table(%edi), %eax\n"
+    "    add %ebx, %eax\n"
+    "    rol $5, %eax\n"
+    "    xor %eax, %ebx\n"
+    "    mov %eax, table(%edi)\n"
+    "    add $4, %edi\n"
+    "    and $255, %edi\n"
+    "    dec %ecx\n"
+    "    jnz 1b\n"
+    "    ljmp $0x33, $loop_32_done\n"
+    ".code64\n");
+
+__attribute__((noinline, noclone)) static void user_loop_32(unsigned count) {
+    struct {
+        uint32_t offset;
+        uint16_t selector;
+    } __attribute__((packed)) const target = {(uint32_t)(uintptr_t)loop_32, user_code32};
+    uint32_t index = 0, sum = 1;
+    __asm__ volatile(
+        "mov %[data], %%ds\n"
+        "ljmp *%[target]\n"
+        "loop_32_done:\n"
+        "mov %[none], %%ds\n"
+        : "+&c"(count), "+&D"(index), "+&b"(sum)
+        : [data] "r"(user_data32), [none] "r"(0), [target] "m"(target)
+        : "rax", "rdx", "rsi", "r8", "r9", "r10", "r11", "memory", "cc");
+}
+
+// Some hosts have no 32-bit segments: the far jump raises a fault there.
+static int works(void (*loop)(unsigned count)) {
+    static char handler_stack[65536];
+    const stack_t alternate = {.ss_sp = handler_stack, .ss_size = sizeof handler_stack};
+    struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_ONSTACK}, before;
+    sigaltstack(&alternate, NULL);
+    sigaction(SIGSEGV, &action, &before);
+    volatile int done = 0;
+    if (sigsetjmp(after_fault, 1) == 0) {
+        loop(1);
+        done = 1;
+    }
+    __asm__ volatile("mov %0, %%ds" ::"r"(0));
+    sigaction(SIGSEGV, &before, NULL);
+    return done;
+}
+
 int main(void) {
     struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
     sigaction(SIGFPE, &action, NULL);
@@ -99,6 +154,7 @@ int main(void) {
     measure("call-ret", call_return, 1000000);
     measure("indirect-call", indirect_call, 1000000);
     measure("divide-error", divide_error, 2000);
+    if (works(user_loop_32)) measure("user-loop-32", user_loop_32, 1000000);
     if (ioperm(0x80, 1, 1) == 0) measure("port-io-0x80", port_io, 2000);
     return 0;
 }
