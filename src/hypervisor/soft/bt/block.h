@@ -24,6 +24,7 @@ struct DirectExit {
     u64 target = 0;        ///< guest RIP
     FlagsAt flags = FlagsAt::host;
     mmu::TlbMode mode = mmu::TlbMode::user;  ///< mode that the target runs in
+    bool unmerged = false;                   ///< to the target's variant without merged accesses
     bool same_page = false;                  ///< target lies in the source's virtual page
     bool back_edge = false;  ///< target lies at or before the source: a loop must be interruptible
 };
@@ -36,7 +37,7 @@ enum class FlagsNeed : u8 {
 };
 
 /// Begins each guest instruction's host code, and again the host instruction that accesses memory. A
-/// run of merged pushes or pops is one such piece: RSP changes at its end. Ascending.
+/// run of pushes or pops is one such piece: RSP changes at its end. Ascending.
 struct HostMapEntry {
     u32 host = 0;   ///< offset from the block's first byte of code
     u16 guest = 0;  ///< offset from the block's RIP
@@ -51,8 +52,10 @@ struct Block {
     Gpa gpa = 0;
     mmu::TlbMode mode = mmu::TlbMode::user;
     bool alive = true;
+    bool unmerged = false;        ///< every access probes for itself: where a merged range crosses a page
     bool checked = false;         ///< entries from other pages verify the mapping (cookie)
     bool declines_first = false;  ///< holds no code: its first instruction is declined
+    bool uses_vector = false;     ///< needs the guest's vector state in the host's registers
     bool uses_avx = false;        ///< needs YMM state
     bool crosses = false;         ///< one instruction that goes on in the next virtual page…
     Gpa second_page = 0;          ///< …which maps to this page
@@ -61,12 +64,12 @@ struct Block {
     u16 guest_instructions = 0;
     u32 cookie = 0;
     FlagsNeed need = FlagsNeed::none;
-    CodeOffset begin = 0, end = 0;
-    CodeOffset cold = 0;             ///< where the body ends and the cold paths begin
-    CodeOffset entry_memory = 0;     ///< flags in memory; same page or mapping known to hold
-    CodeOffset entry_checked = 0;    ///< flags in memory; verifies the mapping first
-    CodeOffset entry_host = 0;       ///< flags in the host's flags
-    CodeOffset entry_host_full = 0;  ///< the same, verifies the mapping and polls for signals
+    CodeOffset begin = 0, end = 0;            ///< entries and body
+    CodeOffset cold_begin = 0, cold_end = 0;  ///< cold paths (TLB misses, unlinked exits): elsewhere
+    CodeOffset entry_memory = 0;              ///< flags in memory; same page or mapping known to hold
+    CodeOffset entry_checked = 0;             ///< flags in memory; verifies the mapping first
+    CodeOffset entry_host = 0;                ///< flags in the host's flags
+    CodeOffset entry_host_full = 0;           ///< the same, verifies the mapping and polls for signals
     std::vector<HostMapEntry> map;
     std::vector<u32> exits;     ///< ids of its DirectExits
     std::vector<u32> incoming;  ///< ids of DirectExits that jump here

@@ -18,7 +18,8 @@ namespace triune::hypervisor::soft::bt {
 struct Options {
     bool chain = true;                 ///< link blocks directly
     bool continue_after_calls = true;  ///< a block goes on at the return address of a direct call
-    bool merge_stack_accesses = true;  ///< one TLB probe for a run of pushes or pops
+    bool merge_accesses = true;        ///< one TLB probe for accesses a known distance apart
+    bool cache_registers = true;       ///< values of memory-homed registers stay in scratch registers
     unsigned max_instructions = 64;    ///< per block; 1 for single-instruction blocks
     bool perf_map = false;             ///< write /tmp/perf-PID.map
 };

@@ -27,8 +27,8 @@ protected:
 };
 INSTANTIATE_TEST_SUITE_P(Settings, Bt,
                          testing::Values(Options{}, Options{.max_instructions = 1}, Options{.chain = false},
-                                         Options{.continue_after_calls = false,
-                                                 .merge_stack_accesses = false}));
+                                         Options{.continue_after_calls = false, .merge_accesses = false},
+                                         Options{.chain = false, .cache_registers = false}));
 
 TEST_P(Bt, RegistersThatLiveInMemory) {
     a.mov(r10, 5);

@@ -16,8 +16,8 @@ constexpr u64 large_page = u64{2} << 20;
 
 }  // namespace
 
-Block* BlockCache::find(u64 rip, const mmu::Mmu::CodePage& page) {
-    const auto it = map_.find({rip, page.gpa | (rip & page_mask), page.mode});
+Block* BlockCache::find(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged) {
+    const auto it = map_.find({rip, page.gpa | (rip & page_mask), page.mode, unmerged});
     return it == map_.end() ? nullptr : &blocks_[it->second];
 }
 
@@ -46,7 +46,7 @@ Block& BlockCache::create(u64 rip, const mmu::Mmu::CodePage& page, const mmu::Mm
 void BlockCache::add(Block& b) {
     b.map.shrink_to_fit();
     b.exits.shrink_to_fit();
-    map_[{b.rip, b.gpa, b.mode}] = b.id;
+    map_[{b.rip, b.gpa, b.mode, b.unmerged}] = b.id;
     pages_[b.gpa & ~page_mask].push_back(b.id);
     if (b.crosses) pages_[b.second_page].push_back(b.id);
     if (!b.declines_first) by_code_.emplace_back(b.begin, b.id);
@@ -68,6 +68,7 @@ void BlockCache::add(Block& b) {
 void BlockCache::remember(const Block& b) {
     if (b.checked) s_.data.cookie[EngineData::cookie_index(b.rip)] = b.cookie;
     if (b.checked && b.crosses) s_.data.cookie[EngineData::cookie_index(b.rip + page_size)] = b.second_cookie;
+    if (b.unmerged) return;
     auto& jump = s_.data.jump[static_cast<unsigned>(b.mode)];
     const unsigned i = EngineData::jump_index(b.rip);
     jump.rip[i] = b.rip;
@@ -98,7 +99,7 @@ void BlockCache::unlink(DirectExit& x) {
 void BlockCache::kill(Block& b) {
     if (!b.alive) return;
     b.alive = false;
-    map_.erase({b.rip, b.gpa, b.mode});
+    map_.erase({b.rip, b.gpa, b.mode, b.unmerged});
     for (const u32 id : b.incoming)
         if (exits_[id].target_block == b.id) unlink(exits_[id]);
     b.incoming.clear();
@@ -161,6 +162,7 @@ void BlockCache::flush() {
     s_.data.cookie.fill(0);
     for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode) clear_jump(mode);
     e_.set_offset(s_.stubs.end);
+    cold_at_ = cold_start();
     s_.vcpu.counters.add(observe::Counter::code_flushes);
 }
 
@@ -207,7 +209,8 @@ void BlockCache::apply(const mmu::Mmu::Flushes& f) {
 
 bool BlockCache::full() const {
     // Blocks that only decline take no code, so their number has a bound of its own.
-    return arena_.code_bytes() - e_.offset() < room_for_block || blocks_.size() > arena_.code_bytes() / 256;
+    return cold_start() - e_.offset() < room_for_block || arena_.code_bytes() - cold_at_ < room_for_block ||
+           blocks_.size() > arena_.code_bytes() / 256;
 }
 
 const Block* BlockCache::at(CodeOffset offset) const {

@@ -26,7 +26,7 @@ public:
         : s_(s), e_(e), mmu_(mmu), arena_(arena) {}
 
     /// The block for `rip` as `page` maps it, or null.
-    Block* find(u64 rip, const mmu::Mmu::CodePage& page);
+    Block* find(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged);
     /// A new block, not yet compiled. `second`: the next page, for an instruction that crosses into it.
     Block& create(u64 rip, const mmu::Mmu::CodePage& page, const mmu::Mmu::CodePage* second = nullptr);
     /// To be called once it is compiled.
@@ -49,6 +49,8 @@ public:
 
     /// Room for one more block?
     [[nodiscard]] bool full() const;
+    /// Where the next block's cold paths go: the upper half of the code cache.
+    CodeOffset& cold_at() { return cold_at_; }
     /// The block that holds host code at `offset`, or null.
     [[nodiscard]] const Block* at(CodeOffset offset) const;
 
@@ -57,11 +59,13 @@ private:
         u64 rip;
         Gpa gpa;
         mmu::TlbMode mode;
+        bool unmerged;
         bool operator==(const Key&) const = default;
     };
     struct KeyHash {
         size_t operator()(const Key& k) const {
-            return (k.rip * 0x9e3779b97f4a7c15) ^ (k.gpa * 0xc2b2ae3d27d4eb4f) ^ static_cast<u64>(k.mode);
+            return (k.rip * 0x9e3779b97f4a7c15) ^ (k.gpa * 0xc2b2ae3d27d4eb4f) ^ static_cast<u64>(k.mode) ^
+                   static_cast<u64>(k.unmerged) << 8;
         }
     };
     struct PagePair {
@@ -78,8 +82,11 @@ private:
     void verify_supervisor_pages();
     u32 cookie(u64 rip, Gpa gpa);
 
+    [[nodiscard]] CodeOffset cold_start() const { return static_cast<CodeOffset>(arena_.code_bytes() / 2); }
+
     Surroundings& s_;
     Emitter& e_;
+    CodeOffset cold_at_ = 0;
     mmu::Mmu& mmu_;
     mmu::VcpuArena& arena_;
     std::deque<Block> blocks_{1};

@@ -12,13 +12,14 @@ using x86::OperandKind;
 void BlockCompiler::load_branch_target(size_t i) {
     const Operand& o = insns_[i].op[0];
     if (o.kind == OperandKind::mem) {
-        access(i, o, 8, false);
-        e_.mov(t0(), e_.ptr[t0()]);
+        const int from = access(i, o, 8, false);
+        e_.mov(t0(), e_.ptr[t0() + from]);
     } else if (lives_in_memory(o.reg)) {
         e_.mov(t0(), e_.qword_at(s_.vcpu.state.gpr[o.reg]));
     } else {
         e_.mov(t0(), host_reg(o.reg));
     }
+    forget(scratch0);
 }
 
 void BlockCompiler::jump_indirect(size_t i) {
@@ -55,13 +56,12 @@ void BlockCompiler::loop(size_t i) {
 
 void BlockCompiler::push_return_address(size_t i) {
     const u64 rip = next_rip(i);
-    e_.lea(t0(), e_.ptr[guest_rsp() - 8]);
-    probe(8, true);
+    const int to = access_stack(i, guest_rsp(), -8, true);
     if (static_cast<i64>(rip) == static_cast<i32>(rip)) {
-        e_.mov(e_.qword[t0()], rip);
+        e_.mov(e_.qword[t0() + to], rip);
     } else {
         e_.load_constant(t1(), rip);
-        e_.mov(e_.ptr[t0()], t1());
+        e_.mov(e_.ptr[t0() + to], t1());
     }
     e_.lea(guest_rsp(), e_.ptr[guest_rsp() - 8]);
 }
@@ -115,11 +115,10 @@ void BlockCompiler::call_indirect(size_t i) {
 void BlockCompiler::ret(size_t i) {
     const Insn& insn = insns_[i];
     before_clobber(i);
-    e_.mov(t0(), guest_rsp());
-    probe(8, false);
+    const int from = access_stack(i, guest_rsp(), 0, false);
     const int bytes = 8 + (insn.opcode == 0xc2 ? static_cast<u16>(insn.op[0].disp) : 0);
+    e_.mov(t0(), e_.ptr[t0() + from]);
     e_.lea(guest_rsp(), e_.ptr[guest_rsp() + bytes]);
-    e_.mov(t0(), e_.ptr[t0()]);
     e_.ret();
     ended_ = true;
 }

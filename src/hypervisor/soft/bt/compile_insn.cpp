@@ -1,7 +1,5 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
-#include <optional>
-
 #include "hypervisor/soft/bt/compiler.h"
 
 namespace triune::hypervisor::soft::bt {
@@ -13,49 +11,22 @@ using x86::OperandKind;
 
 namespace {
 
-/// Guest registers that live in memory get a scratch register for the time of one instruction.
-class ScratchAssignment {
-public:
-    explicit ScratchAssignment(bool address_taken) : address_taken_(address_taken) {}
-
-    /// For a value that the instruction reads (or keeps part of).
-    std::optional<u8> for_source(u8 guest) {
-        if (auto r = find(guest)) return r;
-        const u8 first = address_taken_ ? scratch1 : scratch0;
-        for (u8 r = first; r <= scratch1; ++r)
-            if (!owner_[r - scratch0]) {
-                owner_[r - scratch0] = guest + 1;
-                return r;
-            }
-        return std::nullopt;
-    }
-    /// For a value that it only writes: the address and the sources are dead by then.
-    std::optional<u8> for_destination(u8 guest) {
-        if (auto r = find(guest)) return r;
-        for (u8 r = scratch1; r >= scratch0; --r)
-            if (!destination_[r - scratch0] || destination_[r - scratch0] == guest + 1) {
-                destination_[r - scratch0] = guest + 1;
-                return r;
-            }
-        return std::nullopt;
-    }
-
-private:
-    [[nodiscard]] std::optional<u8> find(u8 guest) const {
-        for (u8 k = 0; k < 2; ++k)
-            if (owner_[k] == guest + 1) return static_cast<u8>(scratch0 + k);
-        return std::nullopt;
-    }
-    bool address_taken_;
-    std::array<u8, 2> owner_{}, destination_{};
-};
-
 bool keeps_part(const Operand& o) { return o.read || o.conditional_write || o.bits < 32; }
 
 bool has_high_byte(const Insn& insn) {
     for (u8 n = 0; n < insn.operand_count; ++n)
         if (insn.op[n].kind == OperandKind::gpr && insn.op[n].high8 && insn.op[n].is_explicit) return true;
     return false;
+}
+
+/// Named by a field of the instruction that a renamer may change.
+bool renamed(const Operand& o) { return o.kind == OperandKind::gpr && o.is_explicit && !o.high8; }
+
+/// The result does not depend on the register: XOR r, r and SUB r, r.
+bool zeroes(const Insn& insn) {
+    return (insn.mnemonic == ZYDIS_MNEMONIC_XOR || insn.mnemonic == ZYDIS_MNEMONIC_SUB) &&
+           insn.op[0].kind == OperandKind::gpr && insn.op[1].kind == OperandKind::gpr &&
+           insn.op[0].reg == insn.op[1].reg && insn.op[0].bits >= 32;
 }
 
 void rename(Renaming& renaming, OperandField field, u8 host) {
@@ -73,55 +44,136 @@ void rename(Renaming& renaming, OperandField field, u8 host) {
 void BlockCompiler::copy(size_t i) {
     const Insn& insn = insns_[i];
     const Operand* mem = insn.memory();
+    int displacement = 0;
     if (mem) {
         before_clobber(i);
-        access(i, *mem, mem->bits / 8, mem->written);
+        displacement = access(i, *mem, mem->bits / 8, mem->written);
     }
     before_execute(i);
-    Renaming renaming;
-    if (mem) renaming.base = scratch0;
+    if (move(i)) return;
     if (mem && has_high_byte(insn)) {
-        copy_high_byte(insn);
+        copy_high_byte(insn, displacement);
         after_execute(i);
         return;
     }
+    Renaming renaming;
+    if (mem) renaming.base = scratch0, renaming.disp = displacement;
 
-    ScratchAssignment scratch(mem != nullptr);
-    std::array<i8, 10> host;
-    host.fill(-1);
-    for (const bool sources : {true, false}) {
-        for (u8 n = 0; n < insn.operand_count; ++n) {
-            const Operand& o = insn.op[n];
-            if (o.kind != OperandKind::gpr || !o.is_explicit || o.high8 || keeps_part(o) != sources) continue;
-            if (!lives_in_memory(o.reg)) {
-                host[n] = host_of_guest[o.reg];
-            } else {
-                const auto r = sources ? scratch.for_source(o.reg) : scratch.for_destination(o.reg);
-                // classify() lets no instruction through that needs more than there are.
-                host[n] = static_cast<i8>(r.value_or(scratch1));
-                if (sources) e_.mov(Xbyak::Reg64(host[n]), e_.qword_at(s_.vcpu.state.gpr[o.reg]));
-            }
-            rename(renaming, o.field, static_cast<u8>(host[n]));
+    const ScratchAssignment scratch = assign(insn, mem != nullptr);
+    for (u8 n = 0; n < insn.operand_count; ++n) {
+        const Operand& o = insn.op[n];
+        if (!renamed(o)) continue;
+        if (!lives_in_memory(o.reg)) {
+            rename(renaming, o.field, static_cast<u8>(host_of_guest[o.reg]));
+        } else if (scratch.host[n] >= 0) {
+            const u8 r = static_cast<u8>(scratch.host[n]);
+            rename(renaming, o.field, r);
+            const bool load = keeps_part(o) && held(r) != Held{Held::What::guest, o.reg};
+            if (load && !zeroes(insn)) e_.mov(Xbyak::Reg64(r), e_.qword_at(s_.vcpu.state.gpr[o.reg]));
+            if (keeps_part(o)) held(r) = {Held::What::guest, o.reg};
+        } else {
+            renaming.home = static_cast<u32>(reinterpret_cast<u64>(&s_.vcpu.state.gpr[o.reg]));
         }
     }
     block_.map.back().host = e_.offset() - block_.begin;
     encode(e_, insn, renaming);
     for (u8 n = 0; n < insn.operand_count; ++n) {
         const Operand& o = insn.op[n];
-        if (o.kind == OperandKind::gpr && o.is_explicit && o.written && host[n] >= 0 &&
-            lives_in_memory(o.reg))
-            e_.mov(e_.qword_at(s_.vcpu.state.gpr[o.reg]), Xbyak::Reg64(host[n]));
+        if (!renamed(o) || !o.written || !lives_in_memory(o.reg)) continue;
+        const u8 r = static_cast<u8>(scratch.host[n]);
+        e_.mov(e_.qword_at(s_.vcpu.state.gpr[o.reg]), Xbyak::Reg64(r));
+        forget_guest(o.reg);
+    }
+    for (u8 n = 0; n < insn.operand_count; ++n) {
+        const Operand& o = insn.op[n];
+        if (!renamed(o) || scratch.host[n] < 0) continue;
+        const u8 r = static_cast<u8>(scratch.host[n]);
+        if (o.written) {
+            hold_guest(r, o.reg);
+        } else if (!options_.cache_registers) {
+            forget(r);
+        }
     }
     after_execute(i);
 }
 
+/// Scratch registers for the operands that live in memory. One that is only read may be a memory
+/// operand in ModRM.rm instead.
+BlockCompiler::ScratchAssignment BlockCompiler::assign(const Insn& insn, bool address_taken) const {
+    ScratchAssignment a;
+    std::array<int, 2> source{-1, -1}, destination{-1, -1};  // guest register by scratch register
+    const auto place = [&](const Operand& o) -> i8 {
+        for (const u8 k : {0, 1})
+            if (source[k] == o.reg || destination[k] == o.reg) return static_cast<i8>(scratch0 + k);
+        if (keeps_part(o)) {
+            if (const auto r = scratch_with(o.reg); r && source[*r - scratch0] < 0)
+                return static_cast<i8>(*r);
+            const bool may_be_memory = o.field == OperandField::modrm_rm && !o.written && !address_taken &&
+                                       !insn.uses_vector_state && insn.mnemonic != ZYDIS_MNEMONIC_BT;
+            if (may_be_memory) return -1;
+            if (source[1] < 0) return scratch1;
+            return scratch0;
+        }
+        // The address and the sources are dead by the time that it is written.
+        return destination[1] < 0 ? scratch1 : scratch0;
+    };
+    for (const bool sources : {true, false}) {
+        for (u8 n = 0; n < insn.operand_count; ++n) {
+            const Operand& o = insn.op[n];
+            if (!renamed(o) || !lives_in_memory(o.reg) || keeps_part(o) != sources) continue;
+            a.host[n] = place(o);
+            if (a.host[n] < 0) continue;
+            (sources ? source : destination)[static_cast<size_t>(a.host[n] - scratch0)] = o.reg;
+        }
+    }
+    return a;
+}
+
+/// MOV to or from registers that live in memory. False if it is something else.
+bool BlockCompiler::move(size_t i) {
+    const Insn& insn = insns_[i];
+    const Operand &to = insn.op[0], &from = insn.op[1];
+    if (insn.mnemonic != ZYDIS_MNEMONIC_MOV || to.kind != OperandKind::gpr || to.bits < 32) return false;
+    const bool memory_to = lives_in_memory(to.reg);
+    const bool wide = to.bits == 64;
+    if (from.kind == OperandKind::imm) {
+        if (!memory_to) return false;
+        const u64 value = wide ? static_cast<u64>(from.disp) : static_cast<u32>(from.disp);
+        e_.store_constant(s_.vcpu.state.gpr[to.reg], value);
+        forget_guest(to.reg);
+        return true;
+    }
+    if (from.kind != OperandKind::gpr || (!memory_to && !lives_in_memory(from.reg))) return false;
+    if (!memory_to) {
+        const Xbyak::Reg64 d = host_reg(to.reg);
+        if (const auto r = scratch_with(from.reg)) {
+            wide ? e_.mov(d, Xbyak::Reg64(*r)) : e_.mov(d.cvt32(), Xbyak::Reg32(*r));
+        } else if (wide) {
+            e_.mov(d, e_.qword_at(s_.vcpu.state.gpr[from.reg]));
+        } else {
+            e_.mov(d.cvt32(), e_.dword_at(s_.vcpu.state.gpr[from.reg]));
+        }
+        return true;
+    }
+    Xbyak::Reg64 source = address_register(static_cast<i8>(from.reg), t1());
+    if (!wide) {
+        e_.mov(t1().cvt32(), source.cvt32());
+        source = t1();
+    }
+    e_.mov(e_.qword_at(s_.vcpu.state.gpr[to.reg]), source);
+    forget_guest(to.reg);
+    if (!wide) hold_guest(scratch1, to.reg);
+    return true;
+}
+
 /// AH, CH, DH and BH cannot be named beside a REX prefix, which [scratch0] needs: RDI stands in.
-void BlockCompiler::copy_high_byte(const Insn& insn) {
+void BlockCompiler::copy_high_byte(const Insn& insn, int displacement) {
     using namespace Xbyak::util;
     e_.mov(e_.qword_at(s_.data.spill), rdi);
     e_.mov(rdi, t0());
     Renaming renaming;
     renaming.base = 7;
+    renaming.disp = displacement;
     encode(e_, insn, renaming);
     e_.mov(rdi, e_.qword_at(s_.data.spill));
 }
@@ -129,33 +181,21 @@ void BlockCompiler::copy_high_byte(const Insn& insn) {
 void BlockCompiler::lea(size_t i) {
     const Insn& insn = insns_[i];
     const Operand& to = insn.op[0];
-    const Operand& mem = insn.op[1];
-    const bool plain = insn.address_bits == 64 && to.bits == 64 && !lives_in_memory(to.reg) &&
-                       mem.base >= 0 && mem.base != x86::base_rip &&
-                       !lives_in_memory(static_cast<u8>(mem.base)) &&
-                       (mem.index < 0 || !lives_in_memory(static_cast<u8>(mem.index)));
-    if (plain) {
-        const Xbyak::Reg64 base = host_reg(static_cast<u8>(mem.base));
-        const int disp = static_cast<int>(mem.disp);
-        if (mem.index < 0) {
-            e_.lea(host_reg(to.reg), e_.ptr[base + disp]);
-        } else {
-            e_.lea(host_reg(to.reg), e_.ptr[base + host_reg(static_cast<u8>(mem.index)) * mem.scale + disp]);
-        }
+    const bool direct = !lives_in_memory(to.reg) && to.bits >= 32;
+    const Xbyak::Reg64 target = direct ? host_reg(to.reg) : t0();
+    address(insn, insn.op[1], next_rip(i), false, 0,
+            to.bits == 32 ? static_cast<const Xbyak::Reg&>(target.cvt32()) : target);
+    if (direct) return;
+    if (!lives_in_memory(to.reg)) {
+        e_.mov(host_reg(to.reg).cvt16(), t0().cvt16());
         return;
     }
-    address(insn, mem, next_rip(i), false);
-    if (to.bits == 32) e_.mov(t0().cvt32(), t0().cvt32());
-    if (!lives_in_memory(to.reg)) {
-        if (to.bits == 16) {
-            e_.mov(host_reg(to.reg).cvt16(), t0().cvt16());
-        } else {
-            e_.mov(host_reg(to.reg), t0());
-        }
-    } else if (to.bits == 16) {
+    forget_guest(to.reg);
+    if (to.bits == 16) {
         e_.mov(e_.word[reinterpret_cast<const void*>(&s_.vcpu.state.gpr[to.reg])], t0().cvt16());
     } else {
         e_.mov(e_.qword_at(s_.vcpu.state.gpr[to.reg]), t0());
+        hold_guest(scratch0, to.reg);
     }
 }
 
@@ -179,6 +219,7 @@ void BlockCompiler::bit_string(size_t i) {
             e_.movsxd(t1(), host_reg(bit_reg).cvt32());
         }
     };
+    forget_scratch();
     load_offset();
     e_.and_(t1().cvt32(), wide ? 63 : 31);
     e_.mov(e_.qword_at(s_.data.spill), t1());
@@ -203,27 +244,27 @@ void BlockCompiler::moffs(size_t i) {
     const Insn& insn = insns_[i];
     const Operand& mem = *insn.memory();
     before_clobber(i);
-    access(i, mem, mem.bits / 8, mem.written);
+    const int displacement = access(i, mem, mem.bits / 8, mem.written);
     before_execute(i);
     const Xbyak::Reg accumulator = mem.bits == 8    ? Xbyak::Reg(al)
                                    : mem.bits == 16 ? Xbyak::Reg(ax)
                                    : mem.bits == 32 ? Xbyak::Reg(eax)
                                                     : Xbyak::Reg(rax);
     if (mem.written) {
-        e_.mov(e_.ptr[t0()], accumulator);
+        e_.mov(e_.ptr[t0() + displacement], accumulator);
     } else {
-        e_.mov(accumulator, e_.ptr[t0()]);
+        e_.mov(accumulator, e_.ptr[t0() + displacement]);
     }
 }
 
 void BlockCompiler::leave(size_t i) {
     using namespace Xbyak::util;
     before_clobber(i);
-    e_.mov(t0(), rbp);
-    probe(8, false);
+    const int from = access_stack(i, rbp, 0, false);
     before_execute(i);
+    e_.mov(t1(), e_.ptr[t0() + from]);
     e_.lea(guest_rsp(), e_.ptr[rbp + 8]);
-    e_.mov(rbp, e_.ptr[t0()]);
+    e_.mov(rbp, t1());
 }
 
 }  // namespace triune::hypervisor::soft::bt

@@ -46,8 +46,7 @@ void BlockCompiler::sti(size_t i) {
 void BlockCompiler::pushf(size_t i) {
     using namespace Xbyak::util;
     before_clobber(i);
-    e_.lea(t0(), e_.ptr[guest_rsp() - 8]);
-    probe(8, true);
+    const int to = access_stack(i, guest_rsp(), -8, true);
     e_.mov(e_.qword_at(s_.data.spill), rax);
     e_.movzx(eax, e_.word[reinterpret_cast<const void*>(&s_.data.flags)]);
     e_.mov(t1().cvt32(), eax);
@@ -61,7 +60,7 @@ void BlockCompiler::pushf(size_t i) {
     e_.and_(eax, ~static_cast<u32>(x86::flag::arithmetic | x86::flag::rf | x86::flag::vm));
     e_.or_(t1().cvt32(), eax);
     e_.mov(rax, e_.qword_at(s_.data.spill));
-    e_.mov(e_.ptr[t0()], t1());
+    e_.mov(e_.ptr[t0() + to], t1());
     e_.lea(guest_rsp(), e_.ptr[guest_rsp() - 8]);
 }
 

@@ -8,7 +8,7 @@ namespace triune::hypervisor::soft::bt {
 
 using x86::Insn;
 
-void BlockCompiler::compile(bool declined_after) {
+void BlockCompiler::compile(bool declined_after, CodeOffset& cold_at) {
     live_ = live_flags(insns_);
     u64 rip = block_.rip;
     for (const Insn& insn : insns_) {
@@ -20,6 +20,12 @@ void BlockCompiler::compile(bool declined_after) {
     }
     block_.guest_bytes = static_cast<u16>(rip - block_.rip);
     block_.guest_instructions = static_cast<u16>(insns_.size());
+    if (options_.merge_accesses && !block_.unmerged) {
+        plans_ = plan_accesses(insns_, treatment_, block_.rip, EngineData::pointer_slots);
+    } else {
+        plans_.resize(insns_.size());
+    }
+    block_.uses_vector = vector_;
     block_.uses_avx = avx_;
     block_.need = flags_need();
     if ((vector_ || block_.crosses) && block_.need == FlagsNeed::host) block_.need = FlagsNeed::memory;
@@ -28,7 +34,7 @@ void BlockCompiler::compile(bool declined_after) {
     block_.begin = e_.offset();
     emit_entries();
     for (size_t i = 0; i < insns_.size();) {
-        const size_t run = merge_ ? run_length(i) : 0;
+        const size_t run = run_length(i);
         if (run >= 2) {
             emit_run(i, run);
             i += run;
@@ -48,9 +54,12 @@ void BlockCompiler::compile(bool declined_after) {
             exit_to(rip, e_.jump_forward(), exit_flags());
         }
     }
-    block_.cold = e_.offset();
-    emit_cold();
     block_.end = e_.offset();
+    e_.set_offset(cold_at);
+    block_.cold_begin = cold_at;
+    emit_cold();
+    block_.cold_end = cold_at = e_.offset();
+    e_.set_offset(block_.end);
 }
 
 /// Walks forward to the first thing that touches the flags.
@@ -124,7 +133,12 @@ bool BlockCompiler::clobbers(size_t i) const {
         case Treatment::loop:
         case Treatment::swapgs:
         case Treatment::read_segment: return false;
-        case Treatment::copy: return insns_[i].memory() != nullptr;
+        case Treatment::copy:
+        case Treatment::moffs: return insns_[i].memory() && !follows(i, AccessKind::operand);
+        case Treatment::push:
+        case Treatment::pop:
+            return !follows(i, AccessKind::stack) ||
+                   (insns_[i].op[0].kind == x86::OperandKind::mem && !follows(i, AccessKind::operand));
         default: return true;
     }
 }
@@ -139,18 +153,20 @@ bool BlockCompiler::needs_host_flags(size_t i) const {
 }
 
 void BlockCompiler::before_clobber(size_t i) {
-    if (flags_ != Flags::host) return;
+    if (flags_ != Flags::host || !clobbers(i)) return;
     if (live_[i] == 0) {
         flags_ = Flags::dead;
         return;
     }
     emit_save_flags(e_, s_.data);
+    forget(scratch1);
     flags_ = Flags::memory;
 }
 
 void BlockCompiler::before_execute(size_t i) {
     if (needs_host_flags(i) && flags_ == Flags::memory) {
         emit_restore_flags(e_, s_.data);
+        forget(scratch1);
         flags_ = Flags::host;
     }
     block_.map.push_back({e_.offset() - block_.begin, static_cast<u16>(rips_[i] - block_.rip), exit_flags(),
@@ -205,6 +221,16 @@ void BlockCompiler::emit_instruction(size_t i) {
         case Treatment::system: system(i); break;
         case Treatment::decline: break;  // the scanner ends a block before it
     }
+    switch (treatment_[i]) {
+        case Treatment::skip:
+        case Treatment::copy:
+        case Treatment::lea:
+        case Treatment::moffs:
+        case Treatment::push:
+        case Treatment::pop:
+        case Treatment::conditional: break;  // they say themselves what becomes of the scratch registers
+        default: forget_scratch();
+    }
 }
 
 void BlockCompiler::exit_to(u64 target, u32 patch, FlagsAt flags) {
@@ -229,7 +255,7 @@ void BlockCompiler::emit_cold() {
         const Cold c = cold_[k];
         e_.set_target_here(c.patch);
         switch (c.kind) {
-            case ColdKind::run: emit_run_cold(c); break;
+            case ColdKind::group: emit_group_cold(c); break;
             case ColdKind::probe:
                 if (c.constant) {
                     e_.load_constant(t0(), c.address);

@@ -2,17 +2,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "hypervisor/soft/bt/block.h"
+#include "hypervisor/soft/bt/bt.h"
 #include "hypervisor/soft/bt/classify.h"
+#include "hypervisor/soft/bt/merge.h"
 #include "hypervisor/soft/bt/stubs.h"
 
 namespace triune::hypervisor::soft::bt {
 
-/// Turns the decoded instructions of one block into host code at the emitter's position: entries,
-/// body, then the cold paths (TLB misses, unlinked exits). Fills in `block` and appends its exits.
+/// Turns the decoded instructions of one block into host code at the emitter's position: entries and
+/// body. The cold paths (TLB misses, unlinked exits) go to `cold_at`, far away, so that what runs often
+/// is dense in the host's caches. Fills in `block` and appends its exits.
 ///
 ///     entry_host_full / entry_host:  save flags        (where flags are wanted in memory)
 ///     entry_checked:                 mapping still holds?
@@ -22,15 +26,16 @@ namespace triune::hypervisor::soft::bt {
 class BlockCompiler {
 public:
     BlockCompiler(Emitter& emitter, Surroundings& s, Block& block, std::span<const x86::Insn> insns,
-                  std::vector<DirectExit>& exits, bool merge_stack_accesses)
-        : e_(emitter), s_(s), block_(block), insns_(insns), exits_(exits), merge_(merge_stack_accesses) {}
+                  std::vector<DirectExit>& exits, const Options& options)
+        : e_(emitter), s_(s), block_(block), insns_(insns), exits_(exits), options_(options) {}
 
-    /// `declined_after`: the instruction behind the last one is for the reference engine.
-    void compile(bool declined_after);
+    /// `declined_after`: the instruction behind the last one is for the reference engine. `cold_at`: where
+    /// the cold paths go; moves behind them.
+    void compile(bool declined_after, CodeOffset& cold_at);
 
 private:
     enum class Flags : u8 { dead, memory, host };
-    enum class ColdKind : u8 { probe, run, link, leave };
+    enum class ColdKind : u8 { probe, group, link, leave };
     struct Cold {
         ColdKind kind;
         u32 patch = 0, back = 0;
@@ -40,8 +45,13 @@ private:
         u64 address = 0;  ///< probe of a constant address
         u32 exit_id = 0;  ///< link
         LeaveReason reason = LeaveReason::declined;
-        size_t insn = 0, insn_end = 0;  ///< run: the instructions whose accesses were merged
-        Flags flags = Flags::dead;      ///< run: where the flags were
+        AccessPlan plan{};  ///< group: its leader
+    };
+    /// What a scratch register is known to hold.
+    struct Held {
+        enum class What : u8 { nothing, pointer, guest } what = What::nothing;
+        int number = 0;  ///< pointer: the group; guest: the register
+        bool operator==(const Held&) const = default;
     };
 
     // entries (compiler.cpp)
@@ -61,15 +71,41 @@ private:
     void after_execute(size_t i);
 
     // memory (compile_memory.cpp)
-    void address(const x86::Insn& insn, const x86::Operand& mem, u64 next_rip, bool with_segment);
+    void address(const x86::Insn& insn, const x86::Operand& mem, u64 next_rip, bool with_segment,
+                 int adjust = 0, const Xbyak::Reg& target = t0());
     Xbyak::Reg64 address_register(i8 guest, const Xbyak::Reg64& scratch);
-    void probe(unsigned size, bool write, bool several = false);
-    void probe_constant(u64 gva, unsigned size, bool write);
-    void access(size_t i, const x86::Operand& mem, unsigned size, bool write);
+    void probe(unsigned size, bool write, const AccessPlan& plan = {});
+    void probe_constant(u64 gva, unsigned size, bool write, const AccessPlan& plan);
+    void miss(u32 patch, unsigned size, bool write, const AccessPlan& plan, std::optional<u64> constant);
+    int access(size_t i, const x86::Operand& mem, unsigned size, bool write);
+    int access_stack(size_t i, const Xbyak::Reg64& base, int displacement, bool write);
+    int keep_pointer(const AccessPlan& plan);
+    int use_pointer(const AccessPlan& plan);
+    void emit_group_cold(const Cold& c);
+    [[nodiscard]] const AccessPlan& plan(size_t i, AccessKind kind) const {
+        return plans_[i][static_cast<size_t>(kind)];
+    }
+    /// Needs no probe of its own.
+    [[nodiscard]] bool follows(size_t i, AccessKind kind) const {
+        return plan(i, kind).group >= 0 && !plan(i, kind).leader;
+    }
+
+    // what the scratch registers hold (compile_memory.cpp)
+    Held& held(u8 scratch) { return held_[scratch - scratch0]; }
+    void forget(u8 scratch) { held(scratch) = {}; }
+    void forget_scratch() { held_ = {}; }
+    void forget_guest(u8 guest);
+    void hold_guest(u8 scratch, u8 guest);
+    [[nodiscard]] std::optional<u8> scratch_with(u8 guest) const;
 
     // instructions (compile_insn.cpp, compile_branch.cpp)
     void copy(size_t i);
-    void copy_high_byte(const x86::Insn& insn);
+    void copy_high_byte(const x86::Insn& insn, int displacement);
+    bool move(size_t i);
+    struct ScratchAssignment {
+        std::array<i8, 10> host{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1};  ///< by operand
+    };
+    [[nodiscard]] ScratchAssignment assign(const x86::Insn& insn, bool address_taken) const;
     void lea(size_t i);
     void bit_string(size_t i);
     void moffs(size_t i);
@@ -78,7 +114,6 @@ private:
     // runs of pushes and pops (compile_stack.cpp)
     [[nodiscard]] size_t run_length(size_t i) const;
     void emit_run(size_t i, size_t count);
-    void emit_run_cold(const Cold& c);
     void store_pushed(const x86::Operand& o, int displacement);
     void load_popped(const x86::Operand& o, int displacement);
     void leave(size_t i);
@@ -125,9 +160,10 @@ private:
     std::vector<Cold> cold_;
     Flags flags_ = Flags::dead;
     bool ended_ = false;
-    bool merge_;
+    const Options& options_;
+    AccessPlans plans_;
+    std::array<Held, 2> held_{};
     bool vector_ = false, avx_ = false;
-    size_t run_begin_ = 0, run_end_ = 0;
     u64 current_rip_ = 0;
 };
 

@@ -82,10 +82,12 @@ struct Renaming {
     int rm = -1;      ///< host register for ModRM.rm (register form)
     int vvvv = -1;    ///< host register for VEX.vvvv
     int opcode = -1;  ///< host register in the opcode's low three bits
-    int base = -1;    ///< memory operand becomes [base]: 10, 11, 6 or 7
+    int base = -1;    ///< memory operand becomes [base + disp]: 10, 11, 6 or 7
+    int disp = 0;
+    u32 home = 0;  ///< not 0: ModRM.rm's register becomes [home], an address below 2 GiB
 };
 
-/// Emits `insn` with renamed registers and its memory operand as [base]. Segment and address-size
+/// Emits `insn` with renamed registers and its memory operand as [base + disp]. Segment and address-size
 /// prefixes go.
 void encode(Emitter& e, const x86::Insn& insn, const Renaming& renaming);
 

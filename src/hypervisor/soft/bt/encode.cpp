@@ -48,6 +48,7 @@ Extension extension(const Renaming& n, Extension old) {
     }
     if (n.rm >= 0) e.b = n.rm & 8;
     if (n.opcode >= 0) e.b = n.opcode & 8;
+    if (n.home) e.x = e.b = false;
     return e;
 }
 
@@ -55,12 +56,22 @@ u8 modrm(const x86::Insn& insn, const Renaming& n) {
     u8 m = insn.modrm;
     if (n.reg >= 0) m = static_cast<u8>((m & ~0x38) | ((n.reg & 7) << 3));
     if (n.rm >= 0) m = static_cast<u8>((m & ~7) | (n.rm & 7));
-    if (n.base >= 0) m = static_cast<u8>((m & 0x38) | (n.base & 7));
+    if (n.base >= 0) {
+        const int mod = n.disp == 0 ? 0 : n.disp == static_cast<i8>(n.disp) ? 0x40 : 0x80;
+        m = static_cast<u8>((m & 0x38) | (n.base & 7) | mod);
+    }
+    if (n.home) m = static_cast<u8>((m & 0x38) | 4);
     return m;
 }
 
 void emit_tail(Emitter& e, const x86::Insn& insn, const Renaming& n) {
-    if (insn.has_modrm) e.db(modrm(insn, n));
+    if (insn.has_modrm) {
+        const u8 m = modrm(insn, n);
+        e.db(m);
+        if (n.base >= 0 && (m & 0xc0) == 0x40) e.db(static_cast<u8>(n.disp));
+        if (n.base >= 0 && (m & 0xc0) == 0x80) e.dd(static_cast<u32>(n.disp));
+        if (n.home) e.db(0x25), e.dd(n.home);  // SIB: no base, no index
+    }
     for (unsigned i = tail_offset(insn); i < insn.length; ++i) e.db(insn.bytes[i]);
 }
 

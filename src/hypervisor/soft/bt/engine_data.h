@@ -39,6 +39,7 @@ struct EngineData {
     static constexpr unsigned jump_entries = 1024;
     static constexpr unsigned cookie_entries = 512;
     static constexpr u64 shadow_stack_bytes = 64 << 10;
+    static constexpr unsigned pointer_slots = 16;
 
     u64 host_sp;    ///< C++ stack pointer while translated code runs
     u64 shadow_sp;  ///< host RSP of translated code: a stack of host return addresses
@@ -50,6 +51,7 @@ struct EngineData {
     SystemOp system_op;
     u64 rip;  ///< guest RIP of whatever leaves translated code
     u64 spill;
+    std::array<u64, pointer_slots> pointer;  ///< host addresses of a block's groups (merge.h)
     /// The guest's status flags when they are not in the host's: AL = OF, AH as LAHF gives it.
     u16 flags;
     u16 pad_;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <span>
 
 namespace triune::hypervisor::soft::bt {
 namespace {
@@ -19,7 +20,7 @@ constexpr std::array reason_names{"link",   "lookup",     "signalled", "declined
 /// What the formatter's hooks need.
 struct Context {
     const HostText* text;
-    CodeOffset begin, end;
+    std::span<const CodeRange> code;
     std::map<CodeOffset, std::string> labels;  ///< by offset; named once all are known
 };
 
@@ -40,9 +41,8 @@ ZyanStatus print_address(const ZydisFormatter*, ZydisFormatterBuffer* buffer, Zy
     ZyanU64 target = 0;
     ZYAN_CHECK(ZydisCalcAbsoluteAddress(c->instruction, c->operand, c->runtime_address, &target));
     const CodeOffset offset = static_cast<CodeOffset>(target);
-    if (offset >= context.begin && offset < context.end) {
-        return append(buffer, context.labels[offset]);
-    }
+    for (const CodeRange& r : context.code)
+        if (offset >= r.begin && offset < r.end) return append(buffer, context.labels[offset]);
     const std::string stub = context.text->stub_name(offset);
     return append(buffer, stub.empty() ? "elsewhere" : stub);
 }
@@ -102,6 +102,7 @@ HostText::HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mo
     add(d.system_op, "system_op");
     add(d.rip, "rip");
     add(d.spill, "spill");
+    add(d.pointer, "pointer", sizeof(u64));
     add(d.flags, "flags");
     add(d.exit_id, "exit_id");
     add(d.cookie, "cookie", sizeof(d.cookie[0]));
@@ -146,11 +147,11 @@ std::string HostText::stub_name(CodeOffset offset) const {
     return {};
 }
 
-std::vector<HostLine> HostText::lines(CodeOffset begin, CodeOffset end) const {
+std::vector<HostLine> HostText::lines(const std::array<CodeRange, 2>& code) const {
     static const ZydisFormatter formatter = make_formatter();
     ZydisDecoder decoder;
     ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-    Context context{this, begin, end, {}};
+    Context context{this, code, {}};
     std::vector<HostLine> lines;
     // Once to find what is jumped to, once more with those places named in their order.
     for (const bool named : {false, true}) {
@@ -158,19 +159,21 @@ std::vector<HostLine> HostText::lines(CodeOffset begin, CodeOffset end) const {
         unsigned number = 0;
         if (named)
             for (auto& [offset, label] : context.labels) label = fmt::format("L{}", ++number);
-        for (CodeOffset at = begin; at < end;) {
-            ZydisDecodedInstruction insn;
-            std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
-            std::array<char, 256> text{};
-            const bool ok = ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, arena_.code() + at, end - at, &insn,
-                                                                operands.data())) &&
-                            ZYAN_SUCCESS(ZydisFormatterFormatInstruction(
-                                &formatter, &insn, operands.data(), insn.operand_count_visible, text.data(),
-                                text.size(), at, &context));
-            const auto label = context.labels.find(at);
-            lines.push_back(
-                {at, ok ? text.data() : "(bad)", label == context.labels.end() ? "" : label->second});
-            at += ok ? insn.length : 1;
+        for (const CodeRange& range : code) {
+            for (CodeOffset at = range.begin; at < range.end;) {
+                ZydisDecodedInstruction insn;
+                std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
+                std::array<char, 256> text{};
+                const bool ok = ZYAN_SUCCESS(ZydisDecoderDecodeFull(
+                                    &decoder, arena_.code() + at, range.end - at, &insn, operands.data())) &&
+                                ZYAN_SUCCESS(ZydisFormatterFormatInstruction(
+                                    &formatter, &insn, operands.data(), insn.operand_count_visible,
+                                    text.data(), text.size(), at, &context));
+                const auto label = context.labels.find(at);
+                lines.push_back(
+                    {at, ok ? text.data() : "(bad)", label == context.labels.end() ? "" : label->second});
+                at += ok ? insn.length : 1;
+            }
         }
     }
     return lines;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -17,13 +18,17 @@ struct HostLine {
     std::string label;  ///< "L1" where something jumps to it, else empty
 };
 
+struct CodeRange {
+    CodeOffset begin, end;
+};
+
 /// Disassembles emitted code with names in place of addresses.
 class HostText {
 public:
     HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mode);
 
-    /// The instructions in [begin, end) of the code cache; jumps go to labels or stubs.
-    [[nodiscard]] std::vector<HostLine> lines(CodeOffset begin, CodeOffset end) const;
+    /// The instructions in these ranges of the code cache; jumps go to labels or stubs.
+    [[nodiscard]] std::vector<HostLine> lines(const std::array<CodeRange, 2>& code) const;
 
     /// "guest.r10", "tlb.read", "arena+0x123".
     [[nodiscard]] std::string data_name(u64 address) const;

@@ -79,7 +79,10 @@ class Listing {
 public:
     Listing(const Decoded& decoded, const Block& block, const std::vector<DirectExit>& exits,
             const HostText& text)
-        : decoded_(decoded), block_(block), exits_(exits), lines_(text.lines(block.begin, block.end)) {}
+        : decoded_(decoded),
+          block_(block),
+          exits_(exits),
+          lines_(text.lines({{{block.begin, block.end}, {block.cold_begin, block.cold_end}}})) {}
 
     std::string text() {
         summary();
@@ -100,12 +103,12 @@ private:
         return x86::disassemble(std::span(insn.bytes).first(insn.length), x86::CodeSize::bits64,
                                 decoded_.rips[i]);
     }
-    /// Where guest instruction i's host code begins in the body; block_.cold when it shares another's.
+    /// Where guest instruction i's host code begins in the body; block_.end when it shares another's.
     [[nodiscard]] CodeOffset host_of(u64 guest_rip) const {
         for (const HostMapEntry& m : block_.map)
-            if (m.guest == guest_rip - block_.rip && block_.begin + m.host < block_.cold)
+            if (m.guest == guest_rip - block_.rip && block_.begin + m.host < block_.end)
                 return block_.begin + m.host;
-        return block_.cold;
+        return block_.end;
     }
 
     void host(CodeOffset begin, CodeOffset end) {
@@ -129,9 +132,11 @@ private:
             name(block_.entry_host, "host");
             if (!names.empty()) out_ += fmt::format("  ; entry {}\n", names);
         }
-        if (offset < block_.cold) return;
+        if (offset < block_.cold_begin) return;
         for (size_t n = 1; n < exits_.size(); ++n)
-            if (exits_[n].stub == offset) out_ += fmt::format("  ; exit to {:#x}\n", exits_[n].target);
+            if (exits_[n].stub == offset)
+                out_ += fmt::format("  ; exit to {:#x}{}\n", exits_[n].target,
+                                    exits_[n].unmerged ? ", every access probing for itself" : "");
         for (const HostMapEntry& m : block_.map) {
             if (block_.begin + m.host != offset) continue;
             for (size_t i = 0; i < decoded_.rips.size(); ++i)
@@ -144,23 +149,24 @@ private:
         out_ += fmt::format("; guest: {} instructions, {} bytes; flags wanted: {}\n", decoded_.insns.size(),
                             block_.guest_bytes, need.at(static_cast<size_t>(block_.need)));
         out_ += fmt::format("; host: {} instructions in the body, {} in all, {} bytes\n",
-                            count(body_begin(), block_.cold), lines_.size(), block_.end - block_.begin);
+                            count(body_begin(), block_.end), lines_.size(),
+                            block_.end - block_.begin + (block_.cold_end - block_.cold_begin));
     }
 
     void body() {
         const size_t n = decoded_.insns.size();
         for (size_t i = 0; i < n;) {
             const CodeOffset begin = host_of(decoded_.rips[i]);
-            CodeOffset end = block_.cold;
+            CodeOffset end = block_.end;
             do {
                 out_ += fmt::format("{:#x}  {}\n", decoded_.rips[i], guest_text(i));
                 ++i;
                 end = host_of(i < n ? decoded_.rips[i] : decoded_.end);
-            } while (i < n && end == block_.cold);
+            } while (i < n && end == block_.end);
             host(begin, end);
         }
         if (*decoded_.end_reason) out_ += fmt::format("{:#x}  ; {}\n", decoded_.end, decoded_.end_reason);
-        host(host_of(decoded_.end), block_.cold);
+        host(host_of(decoded_.end), block_.end);
     }
 
     void entries() {
@@ -171,9 +177,9 @@ private:
     }
 
     void cold() {
-        if (block_.cold == block_.end) return;
+        if (block_.cold_begin == block_.cold_end) return;
         out_ += "cold paths:\n";
-        host(block_.cold, block_.end);
+        host(block_.cold_begin, block_.cold_end);
     }
 
     const Decoded& decoded_;
@@ -208,8 +214,9 @@ Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool use
     block.cookie = 1;
     block.second_cookie = 2;
     std::vector<DirectExit> exits(1);
-    BlockCompiler(emitter, s, block, decoded.insns, exits, Options{}.merge_stack_accesses)
-        .compile(decoded.declined_after);
+    CodeOffset cold_at = code_bytes / 2;
+    BlockCompiler(emitter, s, block, decoded.insns, exits, Options{})
+        .compile(decoded.declined_after, cold_at);
 
     const HostText text(s, a, mode);
     return Listing(decoded, block, exits, text).text();

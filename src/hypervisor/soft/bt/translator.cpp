@@ -47,10 +47,10 @@ struct Translator::Impl final : FaultClient {
     u64 host_fault(u64 pc, u64& rsp, u64 eflags, u64 address) override;
 
     [[nodiscard]] bool can_run() const;
-    Block* translate(u64 rip, const mmu::Mmu::CodePage& page);
+    Block* translate(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged);
     Block* translate_crossing(u64 rip, const mmu::Mmu::CodePage& page);
     void compile(Block& block, bool declined_after);
-    Block* look_up();
+    Block* look_up(bool unmerged = false);
     LeaveReason enter(const Block& block);
     LeaveReason enter(u64 host, mmu::TlbMode mode);
     [[nodiscard]] mmu::TlbMode current_mode() const {
@@ -104,7 +104,7 @@ bool Translator::Impl::can_run() const {
     return !(cpl == 3 && (s.rflags & x86::flag::ac) && (s.cr0 & x86::cr0::am));
 }
 
-Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
+Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged) {
     if (cache.full()) {
         cache.flush();
         ++flush_count;
@@ -142,6 +142,7 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page) {
         after_sti = treatment == Treatment::sti;
     }
     Block& block = cache.create(rip, page);
+    block.unmerged = unmerged;
     compile(block, declined_after);
     return &block;
 }
@@ -173,23 +174,24 @@ void Translator::Impl::compile(Block& block, bool declined_after) {
     if (insns.empty()) {
         block.declines_first = true;
     } else {
-        BlockCompiler(emitter, surroundings, block, insns, cache.exits(), options.merge_stack_accesses)
-            .compile(declined_after);
+        BlockCompiler(emitter, surroundings, block, insns, cache.exits(), options)
+            .compile(declined_after, cache.cold_at());
         vcpu.counters.add(Counter::blocks_translated);
         vcpu.counters.add(Counter::guest_instructions_translated, block.guest_instructions);
-        vcpu.counters.add(Counter::code_bytes, block.end - block.begin);
+        vcpu.counters.add(Counter::code_bytes, block.end - block.begin + (block.cold_end - block.cold_begin));
         perf_map.add(arena.code() + block.begin, block.end - block.begin, block.rip);
+        perf_map.add(arena.code() + block.cold_begin, block.cold_end - block.cold_begin, block.rip);
     }
     cache.add(block);
 }
 
 /// The block at state.rip, or null when the reference engine must take the next step.
-Block* Translator::Impl::look_up() {
+Block* Translator::Impl::look_up(bool unmerged) {
     const auto page = mmu.code_page(vcpu.state.rip);
     if (!page || !page->host || !mmu.canonical(vcpu.state.rip)) return nullptr;
     mmu::Mmu::CodePage at = *page;
     at.mode = current_mode();
-    Block* block = cache.find(vcpu.state.rip, at);
+    Block* block = cache.find(vcpu.state.rip, at, unmerged);
     if (block && block->crosses) {
         // Half of it is found by the key; the other half must be where it was, too.
         const auto second = mmu.code_page((vcpu.state.rip & ~page_mask) + page_size);
@@ -198,7 +200,7 @@ Block* Translator::Impl::look_up() {
             block = nullptr;
         }
     }
-    if (!block) block = translate(vcpu.state.rip, at);
+    if (!block) block = translate(vcpu.state.rip, at, unmerged);
     if (block->declines_first) return nullptr;
     cache.remember(*block);
     return block;
@@ -275,9 +277,12 @@ EngineExit Translator::Impl::run() {
                 const u32 exit_id = data.exit_id;
                 const u32 flushes = flush_count;
                 vcpu.state.rip = cache.exits()[exit_id].target;
-                block = look_up();
+                block = look_up(cache.exits()[exit_id].unmerged);
                 if (!block) return finish(EngineExit::declined);
                 if (options.chain && flushes == flush_count) cache.link(exit_id, *block);
+                // It would leave for them, and come back to the variant that jumps here.
+                if (block->unmerged && block->uses_vector && !load_vector(block->uses_avx))
+                    return finish(EngineExit::declined);
                 reason = enter(*block);
                 continue;
             }

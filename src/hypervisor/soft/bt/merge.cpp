@@ -1,0 +1,252 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/bt/merge.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "x86/vcpu_state.h"
+
+namespace triune::hypervisor::soft::bt {
+
+using x86::Insn;
+using x86::Operand;
+using x86::OperandKind;
+
+namespace {
+
+/// The longer a range, the more often it lies across a page boundary.
+constexpr i64 max_range = 256;
+/// Displacements further than this from a root are not worth tracking.
+constexpr i64 max_offset = i64{1} << 30;
+/// Canonical addresses are well within this.
+constexpr i64 max_address = i64{1} << 60;
+
+/// A register's value: an unknown one (`root`) plus a constant.
+struct Value {
+    u32 root = 0;
+    i64 offset = 0;
+};
+
+/// What an address is relative to. Root 0: no register.
+struct Key {
+    u32 base = 0, index = 0;
+    u8 scale = 0;
+    u32 segment = 0;  ///< 0: base zero
+    bool operator==(const Key&) const = default;
+};
+
+struct Address {
+    Key key;
+    i64 offset = 0;
+};
+
+/// The values of the guest's registers in the course of a block.
+class Values {
+public:
+    Values() {
+        for (Value& v : gpr_) v = fresh();
+        forget_segments();
+    }
+    void forget() {
+        for (Value& v : gpr_) v = fresh();
+        forget_segments();
+    }
+    void forget_segments() { segments_ = {next_++, next_++}; }
+
+    [[nodiscard]] Address stack(u8 reg, i64 offset) const {
+        return {{gpr_[reg].root, 0, 0, 0}, gpr_[reg].offset + offset};
+    }
+
+    [[nodiscard]] std::optional<Address> of(const Insn& insn, const Operand& mem, u64 next_rip) const {
+        if (insn.address_bits != 64 || mem.vsib || mem.disp > max_address || mem.disp < -max_address)
+            return std::nullopt;
+        if ((mem.base >= 0 || mem.index >= 0) && (mem.disp > max_offset || mem.disp < -max_offset))
+            return std::nullopt;
+        Address a{{}, mem.disp};
+        if (mem.base == x86::base_rip) {
+            a.offset = static_cast<i64>(next_rip + static_cast<u64>(mem.disp));
+        } else if (mem.base >= 0) {
+            a.key.base = gpr_[static_cast<u8>(mem.base)].root;
+            a.offset += gpr_[static_cast<u8>(mem.base)].offset;
+        }
+        if (mem.index >= 0) {
+            a.key.index = gpr_[static_cast<u8>(mem.index)].root;
+            a.key.scale = mem.scale;
+            a.offset += gpr_[static_cast<u8>(mem.index)].offset * mem.scale;
+        }
+        if (mem.segment == x86::fs) a.key.segment = segments_[0];
+        if (mem.segment == x86::gs) a.key.segment = segments_[1];
+        return a;
+    }
+
+    void execute(const Insn& insn, Treatment treatment) {
+        switch (treatment) {
+            case Treatment::push:
+            case Treatment::pushf: gpr_[x86::rsp].offset -= 8; return;
+            case Treatment::pop:
+                gpr_[x86::rsp].offset += 8;
+                gpr_[insn.op[0].reg] = fresh();
+                return;
+            case Treatment::leave:
+                gpr_[x86::rsp] = gpr_[x86::rbp];
+                gpr_[x86::rsp].offset += 8;
+                gpr_[x86::rbp] = fresh();
+                return;
+            case Treatment::swapgs: forget_segments(); return;
+            default: break;
+        }
+        if (const auto v = result(insn)) {
+            gpr_[insn.op[0].reg] = *v;
+            return;
+        }
+        for (u8 n = 0; n < insn.operand_count; ++n)
+            if (insn.op[n].kind == OperandKind::gpr && insn.op[n].written) gpr_[insn.op[n].reg] = fresh();
+    }
+
+private:
+    Value fresh() { return {next_++, 0}; }
+
+    /// What a 64-bit move, addition of a constant or LEA leaves in its first operand.
+    [[nodiscard]] std::optional<Value> result(const Insn& insn) const {
+        const Operand &to = insn.op[0], &from = insn.op[1];
+        if (to.kind != OperandKind::gpr || to.bits != 64 || insn.lock) return std::nullopt;
+        Value v = gpr_[to.reg];
+        switch (insn.mnemonic) {
+            case ZYDIS_MNEMONIC_MOV:
+                if (from.kind != OperandKind::gpr) return std::nullopt;
+                return gpr_[from.reg];
+            case ZYDIS_MNEMONIC_ADD:
+                if (from.kind != OperandKind::imm) return std::nullopt;
+                v.offset += from.disp;
+                break;
+            case ZYDIS_MNEMONIC_SUB:
+                if (from.kind != OperandKind::imm) return std::nullopt;
+                v.offset -= from.disp;
+                break;
+            case ZYDIS_MNEMONIC_INC: ++v.offset; break;
+            case ZYDIS_MNEMONIC_DEC: --v.offset; break;
+            case ZYDIS_MNEMONIC_LEA:
+                if (insn.address_bits != 64 || from.base < 0 || from.base == x86::base_rip || from.index >= 0)
+                    return std::nullopt;
+                v = gpr_[static_cast<u8>(from.base)];
+                v.offset += from.disp;
+                break;
+            default: return std::nullopt;
+        }
+        if (v.offset > max_offset || v.offset < -max_offset) return std::nullopt;
+        return v;
+    }
+
+    u32 next_ = 1;
+    std::array<Value, 16> gpr_;
+    std::array<u32, 2> segments_{};
+};
+
+struct Member {
+    size_t insn;
+    AccessKind kind;
+    i64 offset;
+};
+
+struct Group {
+    Key key;
+    bool write;
+    i64 low, high;
+    std::vector<Member> members;
+};
+
+class Planner {
+public:
+    void access(const Address& a, unsigned size, bool write, size_t insn, AccessKind kind) {
+        const i64 end = a.offset + static_cast<i64>(size);
+        const Member member{insn, kind, a.offset};
+        for (size_t g = groups_.size(); g-- > open_;) {
+            Group& group = groups_[g];
+            if (!(group.key == a.key) || (write && !group.write)) continue;
+            const i64 low = std::min(group.low, a.offset), high = std::max(group.high, end);
+            if (high - low > max_range) continue;
+            // A constant address: here one knows whether the range crosses a page.
+            if (group.key == Key{} && (low ^ (high - 1)) & ~static_cast<i64>(page_mask)) continue;
+            group.low = low, group.high = high;
+            group.members.push_back(member);
+            return;
+        }
+        groups_.push_back({a.key, write, a.offset, end, {member}});
+    }
+    /// Other code runs before the block goes on: host addresses do not outlive it.
+    void close() { open_ = groups_.size(); }
+
+    void finish(AccessPlans& plans, unsigned slots) const {
+        i16 number = 0;
+        for (const Group& g : groups_) {
+            if (g.members.size() < 2) continue;
+            if (static_cast<unsigned>(number) == slots) break;
+            for (const Member& m : g.members) {
+                AccessPlan& p = plans[m.insn][static_cast<size_t>(m.kind)];
+                p.group = number;
+                p.slot = static_cast<u8>(number);
+                p.leader = &m == &g.members.front();
+                p.offset = static_cast<u16>(m.offset - g.low);
+                p.bytes = static_cast<u16>(g.high - g.low);
+            }
+            ++number;
+        }
+    }
+
+private:
+    std::vector<Group> groups_;
+    size_t open_ = 0;
+};
+
+}  // namespace
+
+AccessPlans plan_accesses(std::span<const Insn> insns, std::span<const Treatment> treatment, u64 rip,
+                          unsigned slots) {
+    AccessPlans plans(insns.size());
+    Values values;
+    Planner planner;
+    for (size_t i = 0; i < insns.size(); ++i) {
+        const Insn& insn = insns[i];
+        rip += insn.length;
+        const Operand* mem = insn.memory();
+        const auto operand = [&](unsigned size, bool write) {
+            if (const auto a = values.of(insn, *mem, rip))
+                planner.access(*a, size, write, i, AccessKind::operand);
+        };
+        const auto stack = [&](u8 reg, i64 offset, bool write) {
+            planner.access(values.stack(reg, offset), 8, write, i, AccessKind::stack);
+        };
+        switch (treatment[i]) {
+            case Treatment::copy:
+            case Treatment::moffs:
+                if (mem) operand(mem->bits / 8, mem->written);
+                break;
+            case Treatment::jump_indirect:
+                if (insn.op[0].kind == OperandKind::mem) operand(8, false);
+                break;
+            case Treatment::push:
+                if (insn.op[0].kind == OperandKind::mem) operand(8, false);
+                stack(x86::rsp, -8, true);
+                break;
+            case Treatment::pushf: stack(x86::rsp, -8, true); break;
+            case Treatment::pop:
+            case Treatment::ret: stack(x86::rsp, 0, false); break;
+            case Treatment::leave: stack(x86::rbp, 0, false); break;
+            case Treatment::call_indirect:
+                if (insn.op[0].kind == OperandKind::mem) operand(8, false);
+                [[fallthrough]];
+            case Treatment::call:
+                stack(x86::rsp, -8, true);
+                planner.close();
+                values.forget();
+                continue;
+            default: break;
+        }
+        values.execute(insn, treatment[i]);
+    }
+    planner.finish(plans, slots);
+    return plans;
+}
+
+}  // namespace triune::hypervisor::soft::bt
