@@ -23,11 +23,12 @@ enum class Offer : u8 {
 
 /// The first model that has it.
 enum class Level : u8 {
-    v1,    ///< every x86-64 processor: required by all models
-    v2,    ///< x86-64-v2: required by it and by v3
-    v3,    ///< x86-64-v3: required by it
-    any,   ///< not part of a level; in every model where offered
-    host,  ///< only in `host`, or by name
+    v1,     ///< every x86-64 processor: required by all models
+    v2,     ///< x86-64-v2: required by it and by v3
+    v3,     ///< x86-64-v3: required by it
+    any,    ///< not part of a level; in every model where offered
+    host,   ///< only in `host`, or by name
+    named,  ///< by name alone: guests would use it, and be slower for it
 };
 
 struct Feature {
@@ -46,6 +47,7 @@ inline constexpr auto cpu_features = [] {
     return std::to_array<Feature>({
         // leaf 1
         {"fpu", 1, edx, 0, v1, native},
+        {"vme", 1, edx, 1, any, emulated},
         {"de", 1, edx, 2, any, emulated},
         {"pse", 1, edx, 3, v1, emulated},
         {"tsc", 1, edx, 4, v1, emulated},
@@ -103,6 +105,7 @@ inline constexpr auto cpu_features = [] {
         {"umip", 7, ecx, 2, any, emulated},
         {"vaes", 7, ecx, 9, host, native},
         {"vpclmulqdq", 7, ecx, 10, host, native},
+        {"la57", 7, ecx, 16, named, emulated},
         {"rdpid", 7, ecx, 22, any, emulated},
         {"fsrm", 7, edx, 4, any, native},
         {"spec_ctrl", 7, edx, 26, any, intel},

@@ -29,6 +29,7 @@ struct CpuModel {
     u64 tsc_hz = 0;
     u64 xcr0_mask = 3;        ///< XCR0 bits that the guest may set
     unsigned phys_bits = 40;  ///< MAXPHYADDR
+    bool pages_1g = true;     ///< page-directory-pointer entries may map 1 GiB
     unsigned cpus = 1;
 
     /// The static value of one leaf; zeros where there is none.

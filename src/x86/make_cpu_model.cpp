@@ -120,7 +120,8 @@ Result<std::vector<bool>> base_features(const NamedModel& model, const CpuIdenti
     for (size_t i = 0; i < cpu_features.size(); ++i) {
         const Feature& f = cpu_features[i];
         const bool required = f.level <= Level::v3 && f.level <= model.level && model.level != Level::host;
-        const bool wanted = required || f.level == Level::any || model.level == Level::host;
+        const bool wanted =
+            required || f.level == Level::any || (model.level == Level::host && f.level != Level::named);
         const bool possible = can_offer(f, id);
         if (required && !possible)
             return fail(
@@ -171,6 +172,7 @@ Result<CpuModel> make_cpu_model(std::string_view spec, unsigned cpus) {
     m.tsc_hz = host_tsc_hz();
     const unsigned host_bits = host_cpuid(0x80000008).eax & 0xff;
     m.phys_bits = std::min(host_bits ? host_bits : 36, max_phys_bits);
+    m.pages_1g = (*enabled)[feature_index("pdpe1gb")];
     m.xcr0_mask = !(*enabled)[feature_index("xsave")] ? 1 : (*enabled)[feature_index("avx")] ? 7 : 3;
     add_leaves(m, id, *enabled);
     return m;

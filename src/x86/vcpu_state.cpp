@@ -60,6 +60,9 @@ void reset_state(VcpuState& s, bool init) {
     s.dr.fill(0);
     s.dr[6] = 0xffff0ff0;
     s.dr[7] = 0x400;
+    s.pdpte.fill(0);
+    s.pending_debug = 0;
+    s.debugctl = 0;
     s.interrupt_shadow = s.nmi_blocked = s.halted = s.waiting_for_sipi = 0;
 }
 

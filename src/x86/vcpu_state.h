@@ -65,6 +65,21 @@ inline constexpr u8 de = 0, db = 1, nmi = 2, bp = 3, of = 4, br = 5, ud = 6, nm 
                     ss = 12, gp = 13, pf = 14, mf = 16, ac = 17, mc = 18, xm = 19;
 }
 
+/// Bits of DR6 and DR7 (Intel SDM 3B 18.2).
+namespace dr6 {
+inline constexpr u32 hits = 15, bd = 1 << 13, bs = 1 << 14, bt = 1 << 15;
+}
+namespace dr7 {
+inline constexpr u32 enabled = 0xff, local = 0x155, gd = 1 << 13;
+}
+namespace debugctl {
+inline constexpr u64 lbr = 1, btf = 2;
+}
+/// What holds interrupts off for one instruction. MOV SS and POP SS put debug exceptions off too.
+namespace shadow {
+inline constexpr u8 none = 0, sti = 1, mov_ss = 2;
+}
+
 /// Size of the guest's extended state in the standard (non-compacted) XSAVE format: x87, SSE
 /// (512 bytes), header (64), AVX (256).
 inline constexpr size_t xsave_size = 832;
@@ -89,8 +104,14 @@ struct VcpuState {
     std::array<u64, 16> mtrr_variable{};  ///< base, mask pairs
     std::array<u64, 11> mtrr_fixed{};
     u64 kvmclock_msr = 0, kvm_wall_clock_msr = 0;
+    /// The page-directory-pointer entries that the last load of CR3 under PAE paging read (Intel SDM
+    /// 3A 4.4.1); meaningless in other modes.
+    std::array<u64, 4> pdpte{};
     u32 pkru = 0;
-    u8 interrupt_shadow = 0;  ///< STI or MOV SS: no interrupt before the next instruction ends
+    /// Debug exceptions that wait for the next instruction boundary, as bits of DR6: what a MOV SS or
+    /// POP SS put off, and the single-step trap after SYSRET.
+    u32 pending_debug = 0;
+    u8 interrupt_shadow = 0;  ///< shadow::none, sti or mov_ss: no interrupt before the next instruction ends
     u8 nmi_blocked = 0;
     u8 halted = 0;
     u8 waiting_for_sipi = 0;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 
@@ -25,14 +26,15 @@ x86::VcpuState real_mode_at(const x86::VcpuState& from, u16 ip) {
     return s;
 }
 
-Bench::Bench(std::string engine, unsigned cpus) : cpus_(cpus), vcpus_(cpus), states_(cpus), counters_(cpus) {
+Bench::Bench(std::string engine, unsigned cpus, const std::string& cpu)
+    : cpus_(cpus), vcpus_(cpus), states_(cpus), counters_(cpus) {
     loop_ = std::move(base::EventLoop::create().value());
     memory_ = std::move(memory::GuestMemory::create(ram_bytes).value());
     memory_->add_slot(0, ram_bytes, 0).value();
     hypervisor::VmConfig config;
     config.engine = std::move(engine);
     config.cpus = cpus;
-    config.cpu = x86::make_cpu_model("host", cpus).value();
+    config.cpu = x86::make_cpu_model(cpu, cpus).value();
     config.code_cache_bytes = u64{16} << 20;
     config.memory = memory_.get();
     config.io = this;
@@ -47,7 +49,10 @@ void Bench::load(Gpa gpa, std::span<const u8> code) {
 }
 
 void Bench::load_guest(const std::string& name) {
-    std::ifstream file(std::string(TRIUNE_GUEST_DIR) + "/" + name + ".bin", std::ios::binary);
+    const char* elsewhere = std::getenv("TRIUNE_GUEST_DIR");
+    std::string path = elsewhere ? elsewhere : TRIUNE_GUEST_DIR;
+    path.append("/").append(name).append(".bin");
+    std::ifstream file(path, std::ios::binary);
     const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
     ASSERT_FALSE(bytes.empty()) << name;
     load(0x8000, {reinterpret_cast<const u8*>(bytes.data()), bytes.size()});

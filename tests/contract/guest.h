@@ -22,12 +22,12 @@ inline constexpr u32 passed = 1;
 /// 0xf6 MSI data for APIC 0; MMIO page 0xd0000000 keeps what is written to it.
 class Bench final : public hypervisor::Io {
 public:
-    explicit Bench(std::string engine, unsigned cpus = 1);
+    explicit Bench(std::string engine, unsigned cpus = 1, const std::string& cpu = "host");
     ~Bench() override;
 
     /// Copies `code` to `gpa`; host-side write before or while vCPUs run.
     void load(Gpa gpa, std::span<const u8> code);
-    /// An assembled guest of tests/guests at 0x8000.
+    /// An assembled guest of tests/guests at 0x8000; from $TRIUNE_GUEST_DIR if that is set.
     void load_guest(const std::string& name);
     /// All vCPUs, each on its own thread, until the guest reports its result, a vCPU ends, or time
     /// is up. The boot processor starts at 0:0x8000 in real mode.

@@ -40,6 +40,8 @@ struct VcpuContext {
     /// by the run loop; whatever makes IF 1 or ends the shadow must leave the engine with
     /// EngineExit::signalled at that instruction boundary while this is set.
     u8 interrupt_waiting = 0;
+    /// Breakpoints of DR0-3 that the instruction at hand has met, as bits of DR6 (x86::dr6::hits).
+    u32 debug_hits = 0;
     Peers* peers = nullptr;             ///< null: no other vCPU
     u64 kvmclock_system_time_base = 0;  ///< monotonic_ns() at VM start
 

@@ -34,6 +34,9 @@ public:
     [[nodiscard]] virtual bool has_interrupt() = 0;
     /// Takes it: its vector, or -1 if it is gone.
     virtual int acknowledge() = 0;
+    /// The processor's FERR# pin, which follows unmasked x87 exceptions while CR0.NE is 0 and which a PC
+    /// wires to IRQ 13 (Intel SDM 1 8.7.2). Gives IGNNE#: true when the exception is to be ignored.
+    virtual bool ferr([[maybe_unused]] bool error) { return true; }
     /// INIT (`init`) or power-on reset.
     virtual void reset(bool init) = 0;
 };

@@ -80,6 +80,7 @@ bool call(Exec& e, const Insn& i) {
     if (!read_near_target(e, i, target) || !e.reachable(i, target)) return false;
     if (i.code == CodeSize::bits64) {
         const Gva a = e.s.gpr[rsp] - 8;
+        if (e.flag(flag::ac) && !e.check_alignment(a, 8)) return false;
         if (!e.store<u64>(a, back, x86::ss)) return false;
         e.s.gpr[rsp] = a;
     } else if (!e.take(e.sys.push(back, i.operand_bits))) {
@@ -94,6 +95,7 @@ bool ret(Exec& e, const Insn& i) {
     if (i.opcode == 0xca || i.opcode == 0xcb) return e.transferred(e.sys.far_return(i.operand_bits, extra));
     if (i.code == CodeSize::bits64) {
         u64 target;
+        if (e.flag(flag::ac) && !e.check_alignment(e.s.gpr[rsp], 8)) return false;
         if (!e.load<u64>(e.s.gpr[rsp], target, x86::ss) || !e.jump(i, target)) return false;
         e.s.gpr[rsp] += 8u + extra;
         return true;
@@ -200,13 +202,10 @@ void register_control(HandlerTable& t) {
         return e.transferred(e.sys.syscall(e.next_rip));
     });
     t.add(ZYDIS_MNEMONIC_SYSRET, [](Exec& e, const Insn& i) {
-        e.keep_rf = true;
+        e.keep_rf = e.no_trap = true;
         return e.transferred(e.sys.sysret(i.operand_bits));
     });
-    t.add(ZYDIS_MNEMONIC_SYSENTER, [](Exec& e, const Insn&) {
-        e.no_trap = true;
-        return e.transferred(e.sys.sysenter());
-    });
+    t.add(ZYDIS_MNEMONIC_SYSENTER, [](Exec& e, const Insn&) { return e.transferred(e.sys.sysenter()); });
     t.add(ZYDIS_MNEMONIC_SYSEXIT,
           [](Exec& e, const Insn& i) { return e.transferred(e.sys.sysexit(i.operand_bits)); });
     t.add(ZYDIS_MNEMONIC_BOUND, bound);

@@ -42,9 +42,10 @@ struct Exec {
 
     Fault fault;           ///< why a handler gave false
     u64 next_rip = 0;      ///< becomes RIP when the handler gives true; branches change it
+    bool retry = false;    ///< with `false` from a handler: no fault, the instruction has not been done yet
     bool halted = false;   ///< HLT was executed
-    bool no_trap = false;  ///< no single-step trap after this instruction (INT n, SYSCALL, MOV SS)
-    bool keep_rf = false;  ///< RFLAGS.RF was loaded by the instruction (IRET)
+    bool no_trap = false;  ///< no single-step trap after this instruction (INT n, SYSCALL)
+    bool keep_rf = false;  ///< RFLAGS.RF was set by the instruction (IRET, a string instruction half done)
 
     // -- outcomes -------------------------------------------------------------------------------
     bool raise(const Fault& f) {

@@ -3,6 +3,7 @@
 #include "hypervisor/soft/interp/interp.h"
 
 #include "hypervisor/soft/interp/decode_cache.h"
+#include "hypervisor/soft/mmu/breakpoints.h"
 
 namespace triune::hypervisor::soft::interp {
 
@@ -48,7 +49,13 @@ private:
         return e.s.rip + f->insn.length - 1 > e.s.seg[x86::cs].limit ? fault(Fault::gp()) : f;
     }
     Step deliver();
-    Step trap_after(bool stepping);
+    [[nodiscard]] Fault debug_exception(u32 hits) {
+        e.s.dr[6] = (e.s.dr[6] & ~u64{x86::dr6::hits}) | hits;
+        return Fault::db();
+    }
+    [[gnu::noinline]] Step finish(u64 flags, const Insn& insn, u64 fallthrough);
+    [[nodiscard]] u32 instruction_breakpoints() const;
+    [[gnu::noinline]] bool debug_before(u8 shadow);
 };
 
 /// The instruction at RIP; null: Exec::fault says why there is none.
@@ -106,21 +113,62 @@ const Entry* Interpreter::Impl::decode(Gva at, CodeSize size, u64 tag) {
 
 Interpreter::Step Interpreter::Impl::deliver() {
     e.keep_rf = false;
+    e.vcpu.debug_hits = 0;
+    e.s.pending_debug = 0;
     return e.sys.deliver_fault(e.fault) == system::System::Delivered::shutdown ? Step::shutdown : Step::ok;
 }
 
-/// Single-step trap (Intel SDM 3B 18.3.1.4).
-Interpreter::Step Interpreter::Impl::trap_after(bool stepping) {
-    if (!stepping || e.no_trap) return Step::ok;
-    e.s.dr[6] |= 1 << 14;
-    e.fault = Fault::db();
-    return deliver();
+/// Enabled instruction breakpoints at RIP, as bits of DR6.
+u32 Interpreter::Impl::instruction_breakpoints() const {
+    const Gva at = e.s.code64() ? e.s.rip : (e.s.rip + e.s.seg[x86::cs].base) & base::low_mask(32);
+    u32 hits = 0;
+    for (unsigned n = 0; n < 4; ++n) {
+        const mmu::Breakpoint b = mmu::breakpoint(e.s, n);
+        if (b.enabled && b.kind == mmu::Breakpoint::execute && e.s.dr[n] == at) hits |= 1u << n;
+    }
+    return hits;
+}
+
+/// #DB at an instruction boundary, in the order of Intel SDM 3A table 6-2: traps of what came before,
+/// then the breakpoint on this instruction. A MOV SS just before puts both off.
+bool Interpreter::Impl::debug_before(u8 shadow) {
+    if (shadow == x86::shadow::mov_ss) return false;
+    u32 hits = e.s.pending_debug;
+    if (!hits && !(e.s.rflags & x86::flag::rf)) hits = instruction_breakpoints();
+    if (!hits) return false;
+    e.fault = debug_exception(hits);
+    return true;
+}
+
+/// What is left to do after an instruction that ended well: RF, the debug traps (Intel SDM 3B 18.3.1),
+/// and HLT.
+Interpreter::Step Interpreter::Impl::finish(u64 flags, const Insn& insn, u64 fallthrough) {
+    x86::VcpuState& s = e.s;
+    if ((flags & x86::flag::rf) && !e.keep_rf) s.rflags &= ~x86::flag::rf;
+    e.keep_rf = false;
+    u32 hits = std::exchange(e.vcpu.debug_hits, 0u) | std::exchange(s.pending_debug, 0u);
+    if (s.interrupt_shadow == x86::shadow::mov_ss) {
+        s.pending_debug = hits;  // the trap of TF is lost, the data breakpoints wait
+    } else {
+        const bool branch = insn.is_branch && s.rip != fallthrough;
+        const bool steps =
+            (flags & x86::flag::tf) && !e.no_trap && (branch || !(s.debugctl & x86::debugctl::btf));
+        if (steps) hits |= x86::dr6::bs;
+        if (hits) {
+            e.fault = debug_exception(hits);
+            if (const Step done = deliver(); done != Step::ok) return done;
+        }
+    }
+    if (!std::exchange(e.halted, false) || !s.halted) return Step::ok;
+    return Step::halted;
 }
 
 inline Interpreter::Step Interpreter::Impl::step() {
     x86::VcpuState& s = e.s;
     const u64 flags = s.rflags;
     const u8 shadow = s.interrupt_shadow;
+    if (((s.dr[7] & x86::dr7::enabled) | s.pending_debug) && debug_before(shadow)) [[unlikely]]
+        return deliver();
     s.interrupt_shadow = 0;
     const Entry* const f = find();
     if (!f) [[unlikely]] {
@@ -128,22 +176,15 @@ inline Interpreter::Step Interpreter::Impl::step() {
         return deliver();
     }
     u64 next = s.rip + f->insn.length;
-    if (f->insn.code != CodeSize::bits64) next &= f->insn.code == CodeSize::bits16 ? 0xffff : 0xffffffff;
+    if (f->insn.code != CodeSize::bits64) next &= 0xffffffff;
     e.next_rip = next;
     e.no_trap = false;
     if (!f->handler(e, f->insn)) [[unlikely]]
-        return deliver();
+        return std::exchange(e.retry, false) ? Step::ok : deliver();
     s.rip = e.next_rip;
-    if ((flags & (x86::flag::tf | x86::flag::rf)) || e.keep_rf || e.halted) [[unlikely]] {
-        if (flags & x86::flag::rf && !e.keep_rf) s.rflags &= ~x86::flag::rf;
-        e.keep_rf = false;
-        const Step trapped = trap_after(flags & x86::flag::tf);
-        if (trapped != Step::ok) return trapped;
-        if (e.halted) {
-            e.halted = false;
-            if (s.halted) return Step::halted;
-        }
-    }
+    if ((flags & (x86::flag::tf | x86::flag::rf)) || e.keep_rf || e.halted || e.vcpu.debug_hits ||
+        s.pending_debug) [[unlikely]]
+        return finish(flags, f->insn, next);
     return Step::ok;
 }
 

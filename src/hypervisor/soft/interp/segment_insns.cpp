@@ -146,10 +146,7 @@ bool mov_segment(Exec& e, const Insn& i) {
     if (!read_selector(e, i, i.op[1], selector) ||
         !e.take(e.sys.load_segment(static_cast<Seg>(seg), selector)))
         return false;
-    if (seg == x86::ss) {
-        e.s.interrupt_shadow = 1;
-        e.no_trap = true;
-    }
+    if (seg == x86::ss) e.s.interrupt_shadow = x86::shadow::mov_ss;
     return true;
 }
 
@@ -162,12 +159,8 @@ void register_segments(HandlerTable& t) {
     t.add(ZYDIS_MNEMONIC_LES, load_far_pointer<x86::es>);
     t.add(ZYDIS_MNEMONIC_LFS, load_far_pointer<x86::fs>);
     t.add(ZYDIS_MNEMONIC_LGS, load_far_pointer<x86::gs>);
-    t.add(ZYDIS_MNEMONIC_LSS, [](Exec& e, const Insn& i) {
-        if (!load_far_pointer<x86::ss>(e, i)) return false;
-        e.s.interrupt_shadow = 1;
-        e.no_trap = true;
-        return true;
-    });
+    // LSS needs no shadow: it loads the stack pointer at once (Intel SDM 3A 6.8.3).
+    t.add(ZYDIS_MNEMONIC_LSS, load_far_pointer<x86::ss>);
     t.add(ZYDIS_MNEMONIC_LAR, lar_lsl<false>);
     t.add(ZYDIS_MNEMONIC_LSL, lar_lsl<true>);
     t.add(ZYDIS_MNEMONIC_VERR, verify<false>);

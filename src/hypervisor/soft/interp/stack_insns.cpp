@@ -17,6 +17,7 @@ unsigned slot_bits(const Insn& i) {
 bool push_value(Exec& e, const Insn& i, u64 v, unsigned bits) {
     if (i.code == CodeSize::bits64) [[likely]] {
         const Gva a = e.s.gpr[rsp] - bits / 8;
+        if (e.flag(x86::flag::ac) && !e.check_alignment(a, bits / 8)) return false;
         if (!(bits == 64 ? e.store<u64>(a, v, x86::ss) : e.store<u16>(a, static_cast<u16>(v), x86::ss)))
             return false;
         e.s.gpr[rsp] = a;
@@ -27,6 +28,7 @@ bool push_value(Exec& e, const Insn& i, u64 v, unsigned bits) {
 
 bool pop_value(Exec& e, const Insn& i, u64& v, unsigned bits) {
     if (i.code == CodeSize::bits64) [[likely]] {
+        if (e.flag(x86::flag::ac) && !e.check_alignment(e.s.gpr[rsp], bits / 8)) return false;
         if (bits == 64) {
             if (!e.load<u64>(e.s.gpr[rsp], v, x86::ss)) return false;
         } else {
@@ -71,10 +73,7 @@ bool pop(Exec& e, const Insn& i) {
         e.set_gpr(o.reg, v, bits);  // POP RSP: the popped value stays
     } else if (o.kind == OperandKind::segment) {
         ok = e.take(e.sys.load_segment(static_cast<Seg>(o.reg), static_cast<u16>(v)));
-        if (ok && o.reg == x86::ss) {
-            e.s.interrupt_shadow = 1;
-            e.no_trap = true;
-        }
+        if (ok && o.reg == x86::ss) e.s.interrupt_shadow = x86::shadow::mov_ss;
     } else {
         // The address is computed after RSP was incremented (Intel SDM 2B POP).
         ok = with_width(bits, [&]<class T>() { return e.write<T>(i, o, static_cast<T>(v)); });

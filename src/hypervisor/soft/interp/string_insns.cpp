@@ -67,14 +67,20 @@ bool repeat(Run& r, F chunk, D done) {
     Exec& e = r.e;
     u64 left = r.count();
     const bool stepping = e.flag(flag::tf);
+    // A data or I/O breakpoint traps after the iteration that meets it.
+    const bool single = stepping || (e.s.dr[7] & x86::dr7::enabled);
     for (unsigned n = 0; left; ++n) {
-        const u64 did = chunk(r, stepping ? 1 : left);
+        const u64 did = chunk(r, single ? 1 : left);
         if (!did) return false;
         r.counted(did);
         left -= did;
         if (done()) break;
-        if (left && (stepping || n >= max_chunks || e.vcpu.signals.any())) {
+        if (left && (stepping || e.vcpu.debug_hits || n >= max_chunks || e.vcpu.signals.any())) {
+            // What comes between two iterations returns with RF set, so that the instruction's own
+            // breakpoint hits once (Intel SDM 3B 18.3.1.1).
             e.next_rip = e.s.rip;
+            e.s.rflags |= flag::rf;
+            e.keep_rf = true;
             break;
         }
     }

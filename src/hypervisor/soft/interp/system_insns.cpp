@@ -98,7 +98,6 @@ bool invpcid(Exec& e, const Insn& i) {
         !e.load_bytes(a, descriptor, 16, m.segment))
         return false;
     const u64 type = e.gpr(i.op[0].reg, i.code == CodeSize::bits64 ? 64 : 32);
-    if (type == 0 && !e.mmu.canonical(descriptor[1])) return e.gp();
     if (descriptor[0] >> 12) return e.gp();
     return e.take(e.sys.invpcid(type, descriptor[0], descriptor[1]));
 }

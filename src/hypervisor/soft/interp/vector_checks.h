@@ -13,12 +13,15 @@ inline bool x87_usable(Exec& e) {
     return e.s.cr0 & (x86::cr0::em | x86::cr0::ts) ? e.raise(Fault::nm()) : true;
 }
 
-/// #MF for an unmasked x87 exception that is pending. With CR0.NE clear it would go out as IRQ 13,
-/// which nothing is wired to here.
+/// #MF for an unmasked x87 exception that is pending. With CR0.NE clear it goes out on FERR#, and the
+/// processor waits here for the interrupt that a PC makes of it (Intel SDM 1 8.7.2).
 inline bool x87_no_pending(Exec& e) {
-    const VectorState v(e.s);
-    if ((v.status() & VectorState::es) && (e.s.cr0 & x86::cr0::ne))
-        return e.raise({x86::vec::mf, false, 0, 0});
+    const bool pending = VectorState(e.s).status() & VectorState::es;
+    if (e.s.cr0 & x86::cr0::ne) return pending ? e.raise({x86::vec::mf, false, 0, 0}) : true;
+    if (e.vcpu.apic && !e.vcpu.apic->ferr(pending) && pending) {
+        e.retry = true;
+        return false;
+    }
     return true;
 }
 

@@ -47,13 +47,27 @@ void IrqChip::send_all(const Message& m, int except) {
         if (static_cast<int>(i) != except) apics_[i]->accept(m);
 }
 
-u8 IrqChip::port_read(u16 port) { return is_pit(port) ? pit_.read(port) : pic_.read(port); }
+bool IrqChip::ferr(bool error) {
+    if (error && ignne_) return true;
+    if (!error) ignne_ = false;
+    if (ferr_.exchange(error) != error) set_gsi(13, error);
+    return false;
+}
+
+u8 IrqChip::port_read(u16 port) {
+    if (is_coprocessor(port)) return 0xff;
+    return is_pit(port) ? pit_.read(port) : pic_.read(port);
+}
 
 void IrqChip::port_write(u16 port, u8 value) {
-    if (is_pit(port))
+    if (is_coprocessor(port)) {
+        if (ferr_.exchange(false)) ignne_ = true;
+        set_gsi(13, false);
+    } else if (is_pit(port)) {
         pit_.write(port, value);
-    else
+    } else {
         pic_.write(port, value);
+    }
 }
 
 }  // namespace triune::hypervisor::soft::irqchip

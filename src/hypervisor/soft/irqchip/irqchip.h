@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -29,7 +30,7 @@ public:
 
     [[nodiscard]] static bool owns_port(u16 port) {
         return (port & 0xff7e) == 0x20 || (port >= 0x40 && port <= 0x43) || port == 0x61 ||
-               (port & 0xfffe) == 0x4d0;
+               (port & 0xfffe) == 0x4d0 || is_coprocessor(port);
     }
     [[nodiscard]] static bool owns_mmio(Gpa gpa) { return gpa - ioapic_base < IoApic::window; }
     /// Byte registers; a wider access is split by the caller.
@@ -43,8 +44,12 @@ private:
     void broadcast_eoi(u8 vector) override { ioapic_.eoi(vector); }
     [[nodiscard]] bool extint_pending() const override { return pic_.output(); }
     int extint_acknowledge() override { return pic_.acknowledge(); }
+    bool ferr(bool error) override;
+    /// A write ends IRQ 13 and asserts IGNNE# until FERR# ends (PIIX3 datasheet, coprocessor error register).
+    static bool is_coprocessor(u16 port) { return (port & 0xfffe) == 0xf0; }
     static bool is_pit(u16 port) { return (port & 0xfffc) == 0x40 || port == 0x61; }
 
+    std::atomic<bool> ferr_{false}, ignne_{false};
     // The timers' handlers reach everything above them, so Pit and the APICs go first.
     PicPair pic_;
     IoApic ioapic_;

@@ -24,6 +24,8 @@ public:
     /// INTR of the 8259A pair, and INTA (-1 when it has nothing).
     [[nodiscard]] virtual bool extint_pending() const = 0;
     virtual int extint_acknowledge() = 0;
+    /// The processor's FERR#, answered with IGNNE#: see cpu::LocalApic::ferr.
+    virtual bool ferr([[maybe_unused]] bool error) { return true; }
 };
 
 /// 256-bit interrupt register, set from any thread.
@@ -73,6 +75,7 @@ public:
     void set_tsc_deadline(u64 guest_tsc) override { timer_.set_tsc_deadline(guest_tsc); }
     [[nodiscard]] bool has_interrupt() override;
     int acknowledge() override;
+    bool ferr(bool error) override { return bus_.ferr(error); }
     void reset(bool init) override;
 
     /// Enabled by IA32_APIC_BASE and in xAPIC mode: the register page is there.

@@ -1,9 +1,19 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/soft/mmu/breakpoints.h"
 #include "hypervisor/soft/mmu/mmu.h"
 #include "hypervisor/soft/mmu/walk.h"
 
 namespace triune::hypervisor::soft::mmu {
+
+bool Mmu::page_watched(Gva gva) const {
+    for (unsigned n = 0; n < 4; ++n) {
+        const Breakpoint b = breakpoint(vcpu_.state, n);
+        if (b.enabled && b.kind != Breakpoint::execute && b.overlaps(gva & ~page_mask, page_size))
+            return true;
+    }
+    return false;
+}
 
 // Called by translated code while the guest's vector state is in the host's registers: this file and
 // walk.cpp are built without vector registers and call nothing else.
@@ -21,6 +31,8 @@ std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode 
         vcpu_.memory->page_flags(t.gpa).load(std::memory_order_acquire) & memory::page_has_code;
     t.writable = mapping->write_granted && !slot->readonly && !has_code;
     if (access == Access::execute) return t;
+    if (vcpu_.state.dr[7] & x86::dr7::enabled && page_watched(gva)) [[unlikely]]
+        return t;
 
     const unsigned i = Tlb::index(gva);
     TlbEntry& e = entry(gva, mode);

@@ -64,6 +64,7 @@ std::expected<u64, PageFault> Mmu::read(Gva gva, unsigned size, Privilege privil
     }
     if (auto r = read_slow(gva, reinterpret_cast<u8*>(&value), size, mode); !r)
         return std::unexpected(r.error());
+    watch(gva, size, Access::read, privilege);
     return value;
 }
 
@@ -93,18 +94,24 @@ std::expected<void, PageFault> Mmu::write(Gva gva, u64 value, unsigned size, Pri
             default: break;
         }
     }
-    return write_slow(gva, reinterpret_cast<const u8*>(&value), size, mode);
+    const auto r = write_slow(gva, reinterpret_cast<const u8*>(&value), size, mode);
+    if (r) watch(gva, size, Access::write, privilege);
+    return r;
 }
 
 std::expected<void, PageFault> Mmu::read_bytes(Gva gva, void* to, unsigned size, Privilege privilege) {
     if (size == 0) return {};
-    return read_slow(gva, static_cast<u8*>(to), size, mode_for(privilege));
+    const auto r = read_slow(gva, static_cast<u8*>(to), size, mode_for(privilege));
+    if (r) watch(gva, size, Access::read, privilege);
+    return r;
 }
 
 std::expected<void, PageFault> Mmu::write_bytes(Gva gva, const void* from, unsigned size,
                                                 Privilege privilege) {
     if (size == 0) return {};
-    return write_slow(gva, static_cast<const u8*>(from), size, mode_for(privilege));
+    const auto r = write_slow(gva, static_cast<const u8*>(from), size, mode_for(privilege));
+    if (r) watch(gva, size, Access::write, privilege);
+    return r;
 }
 
 namespace {
@@ -231,10 +238,19 @@ std::expected<u8*, PageFault> Mmu::rmw_pointer(Gva gva, unsigned size, Privilege
         return nullptr;
     }
     const memory::Slot* slot = t->host ? vcpu_.memory->slot_of(t->gpa) : nullptr;
-    return slot && !slot->readonly ? t->host : nullptr;
+    if (!slot || slot->readonly) return nullptr;
+    watch(gva, size, Access::write, privilege);
+    return t->host;
 }
 
 void Mmu::rmw_done(Gva gva, unsigned size) {
+    if (vcpu_.state.dr[7] & x86::dr7::enabled) [[unlikely]] {
+        // A page with a data breakpoint has no entry that would tell the physical address.
+        const auto privilege = vcpu_.state.cpl() == 3 ? Privilege::user : Privilege::supervisor;
+        if (const auto t = fill(gva, Access::write, mode_for(privilege)); t && t->host)
+            vcpu_.memory->notify_code_written(t->gpa, size);
+        return;
+    }
     for (const TlbMode mode : {TlbMode::user, TlbMode::supervisor, TlbMode::supervisor_ac}) {
         const TlbEntry& e = entry(gva, mode);
         if ((gva ^ e.read_tag) >= page_size) continue;
@@ -300,6 +316,8 @@ void Mmu::flush_non_global() {
     flushes_.not_global = true;
     changed();
 }
+
+void Mmu::flush_data() { tlb_.clear(); }
 
 void Mmu::flush_page(Gva gva) {
     ++generation_;

@@ -83,6 +83,7 @@ public:
     void flush_all();  ///< also global entries
     void flush_non_global();
     void flush_page(Gva gva);
+    void flush_data();              ///< data accesses alone: for rights that instruction fetch does not have
     void drop_write_permissions();  ///< of all entries
     void drop_write_permission(Gpa page);
 
@@ -130,6 +131,14 @@ private:
     void mmio_write(Gpa gpa, const u8* from, unsigned size);
     TlbEntry& entry(Gva gva, TlbMode mode) { return tlb_.set[static_cast<unsigned>(mode)][Tlb::index(gva)]; }
     void changed();
+    /// Some enabled data breakpoint lies in the page of `gva`: it has no TLB entry.
+    [[nodiscard]] bool page_watched(Gva gva) const;
+    /// Notes the data breakpoints that an access has met.
+    void watch(Gva gva, unsigned size, Access access, Privilege privilege) {
+        if (vcpu_.state.dr[7] & x86::dr7::enabled) [[unlikely]]
+            note_breakpoints(gva, size, access, privilege);
+    }
+    void note_breakpoints(Gva gva, unsigned size, Access access, Privilege privilege);
 
     cpu::VcpuContext& vcpu_;
     Tlb& tlb_;

@@ -19,7 +19,8 @@ constexpr u64 p = 1, rw = 2, us = 4, a = 0x20, d = 0x40, ps = 0x80, g = 0x100, n
 struct Format {
     unsigned levels, index_bits, entry_bytes;
 };
-constexpr Format format_32{2, 10, 4}, format_pae{3, 9, 8}, format_4level{4, 9, 8};
+constexpr Format format_32{2, 10, 4}, format_pae{3, 9, 8}, format_4level{4, 9, 8}, format_5level{5, 9, 8};
+constexpr unsigned most_levels = 5;
 
 struct Entry {
     u64 value = 0;
@@ -66,10 +67,11 @@ public:
           gva_(gva),
           access_(access),
           mode_(mode),
-          phys_mask_(low_mask(vcpu.model ? vcpu.model->phys_bits : 40)) {
+          phys_mask_(low_mask(vcpu.model ? vcpu.model->phys_bits : 40)),
+          pages_1g_(!vcpu.model || vcpu.model->pages_1g) {
         nxe_ = state_.efer & x86::efer::nxe;
         if (state_.long_mode_active()) {
-            format_ = format_4level;
+            format_ = state_.cr4 & x86::cr4::la57 ? format_5level : format_4level;
         } else if (state_.cr4 & x86::cr4::pae) {
             format_ = format_pae;
         } else {
@@ -90,25 +92,29 @@ public:
 private:
     /// False: an entry changed; walk again.
     bool once() {
-        u64 table = format_.levels == 3 ? (state_.cr3 & 0xffffffe0) : (state_.cr3 & phys_mask_ & ~u64{0xfff});
+        u64 table = state_.cr3 & phys_mask_ & ~u64{0xfff};
         if (format_.levels == 2) table &= 0xfffff000;
         bool rw = true, us = true, nx = false;
-        std::array<Entry, 4> visited;
-        for (unsigned level = format_.levels; level >= 1; --level) {
+        std::array<Entry, most_levels> visited;
+        unsigned level = format_.levels;
+        if (level == 3) {
+            // Of the four PDPTEs the processor holds what the last load of CR3 found (SDM 3A 4.4.1).
+            const u64 pdpte = state_.pdpte[field(gva_, 30, 2)];
+            if (!(pdpte & pte::p)) return fault(0);
+            table = pdpte & phys_mask_ & ~u64{0xfff};
+            level = 2;
+        }
+        for (; level >= 1; --level) {
             const unsigned shift = 12 + (level - 1) * format_.index_bits;
-            const bool pdpte_pae = format_.levels == 3 && level == 3;
-            const u64 index = field(gva_, shift, pdpte_pae ? 2 : format_.index_bits);
+            const u64 index = field(gva_, shift, format_.index_bits);
             Entry& e = visited[level - 1];
             e = load_entry(memory_, table + index * format_.entry_bytes, format_.entry_bytes);
             if (!(e.value & pte::p)) return fault(0);
             const bool large = is_large(e.value, level);
-            if (reserved_bits(e.value, level, large, pdpte_pae))
-                return fault(pf_error::present | pf_error::reserved);
-            if (!pdpte_pae) {
-                rw &= (e.value & pte::rw) != 0;
-                us &= (e.value & pte::us) != 0;
-                nx |= nxe_ && (e.value & pte::nx);
-            }
+            if (reserved_bits(e.value, level, large)) return fault(pf_error::present | pf_error::reserved);
+            rw &= (e.value & pte::rw) != 0;
+            us &= (e.value & pte::us) != 0;
+            nx |= nxe_ && (e.value & pte::nx);
             if (level == 1 || large) return finish(visited, level, shift, rw, us, nx);
             table = e.value & phys_mask_ & ~u64{0xfff};
             if (format_.entry_bytes == 4) table = e.value & 0xfffff000;
@@ -119,37 +125,48 @@ private:
     [[nodiscard]] bool is_large(u64 value, unsigned level) const {
         if (!(value & pte::ps) || level == 1) return false;
         if (format_.levels == 2) return state_.cr4 & x86::cr4::pse;
-        return level == 2 || (level == 3 && format_.levels == 4);
+        return level == 2 || (level == 3 && format_.levels >= 4);
     }
 
-    [[nodiscard]] bool reserved_bits(u64 value, unsigned level, bool large, bool pdpte_pae) const {
-        if (format_.entry_bytes == 4) return large && (value & (u64{1} << 21));
+    [[nodiscard]] bool reserved_bits(u64 value, unsigned level, bool large) const {
+        if (format_.entry_bytes == 4) {
+            // PSE-36: bits 20:13 are address bits 39:32 as far as MAXPHYADDR goes, the rest up to 21 is
+            // reserved.
+            const u64 address_bits = (phys_mask_ >> 32) << 13;
+            return large && (value & (low_mask(22) & ~low_mask(13) & ~address_bits));
+        }
         u64 reserved = ~phys_mask_ & low_mask(52);
         if (format_.levels == 3) reserved |= u64{0x7ff} << 52;
         if (!nxe_) reserved |= pte::nx;
-        if (pdpte_pae) reserved |= pte::nx | 0x1e6;
         if (large) reserved |= low_mask(12 + (level - 1) * 9) & ~u64{0x1fff};
-        if (level == 4) reserved |= pte::ps;
+        if (level >= 4 || (level == 3 && !pages_1g_)) reserved |= pte::ps;
         return value & reserved;
     }
 
-    bool finish(std::array<Entry, 4>& visited, unsigned level, unsigned shift, bool rw, bool us, bool nx) {
+    bool finish(std::array<Entry, most_levels>& visited, unsigned level, unsigned shift, bool rw, bool us,
+                bool nx) {
         const bool user = mode_ == TlbMode::user;
         const bool wp = state_.cr0 & x86::cr0::wp;
-        const bool can_write = rw || (!user && !wp);
-        bool denied = false;
+        // Protection keys bind data accesses to user pages, whoever makes them (Intel SDM 3A 4.6.2).
+        u64 key_rights = 0;
+        if (us && access_ != Access::execute && (state_.cr4 & x86::cr4::pke) && format_.levels >= 4)
+            key_rights = state_.pkru >> (2 * field(visited[level - 1].value, 59, 4));
+        const bool key_allows_write = !(key_rights & 2) || (!user && !wp);
+        const bool key_denies = (key_rights & 1) || (access_ == Access::write && !key_allows_write);
+        const bool can_write = (rw || (!user && !wp)) && key_allows_write;
+        bool denied = key_denies;
         if (user) {
-            denied = !us;
+            denied |= !us;
         } else if (us) {
-            denied = access_ == Access::execute ? (state_.cr4 & x86::cr4::smep) != 0
-                                                : mode_ == TlbMode::supervisor;
+            denied |= access_ == Access::execute ? (state_.cr4 & x86::cr4::smep) != 0
+                                                 : mode_ == TlbMode::supervisor;
         }
         if (access_ == Access::write) denied |= !can_write;
         if (access_ == Access::execute) denied |= nx;
-        if (denied) return fault(pf_error::present);
+        if (denied) return fault(pf_error::present | (key_denies ? pf_error::pk : 0));
 
         for (unsigned l = format_.levels; l > level; --l) {
-            if (format_.levels == 3 && l == 3) continue;  // PAE PDPTEs have no A bit
+            if (format_.levels == 3 && l == 3) continue;  // PAE PDPTEs are not read here and have no A bit
             if (!set_bits(visited[l - 1], format_.entry_bytes, pte::a)) return false;
         }
         Entry& leaf = visited[level - 1];
@@ -187,6 +204,7 @@ private:
     Access access_;
     TlbMode mode_;
     u64 phys_mask_;
+    bool pages_1g_;
     Format format_{};
     bool nxe_ = false;
     std::expected<Mapping, PageFault> result_ = std::unexpected(PageFault{});

@@ -15,11 +15,13 @@ struct Mapping {
     bool write_granted = false;
 };
 
-/// Walks the guest's page tables (Intel SDM 3A 4): no paging, 32-bit with PSE, PAE and 4-level.
-/// Checks every right that `mode` calls for (WP, NX, SMEP, SMAP, reserved bits), then sets A and D.
+/// Walks the guest's page tables (Intel SDM 3A 4): no paging, 32-bit with PSE, PAE, 4- and
+/// 5-level.
+/// Checks every right that `mode` calls for (WP, NX, SMEP, SMAP, protection keys, reserved bits), then sets A
+/// and D.
 ///
-///     CR3 -> [PML4E ->] [PDPTE ->] PDE -> PTE -> page
-///                          |1G       |2M/4M
+///     CR3 -> [PML5E ->] [PML4E ->] [PDPTE ->] PDE -> PTE -> page
+///                                     |1G       |2M/4M
 std::expected<Mapping, PageFault> walk(cpu::VcpuContext& vcpu, Gva gva, Access access, TlbMode mode);
 
 }  // namespace triune::hypervisor::soft::mmu

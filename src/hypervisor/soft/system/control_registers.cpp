@@ -37,6 +37,10 @@ Guest<void> write_cr0(System& s, u64 value) {
             new_efer &= ~efer::lma;
         }
     }
+    if ((value & cr0::pg) && (st.cr4 & cr4::pae) && !(new_efer & efer::lma) && (changed & pdpte_cr0)) {
+        SYS_TRY(entries, read_pdptes(s, st.cr3));
+        st.pdpte = *entries;
+    }
     st.cr0 = value;
     st.efer = new_efer;
     // TLB entries hold rights that follow WP.
@@ -55,6 +59,10 @@ Guest<void> write_cr3(System& s, u64 value) {
         if (value & SystemDetail::features(s).phys_reserved) return raise(Fault::gp(0));
     } else {
         value &= 0xffffffff;
+        if ((st.cr0 & cr0::pg) && (st.cr4 & cr4::pae)) {
+            SYS_TRY(entries, read_pdptes(s, value));
+            st.pdpte = *entries;
+        }
     }
     // The TLB is not tagged with PCIDs: entries survive only when the address space stays the same.
     keep = keep && value == st.cr3;
@@ -72,6 +80,10 @@ Guest<void> write_cr4(System& s, u64 value) {
     }
     if ((changed & cr4::pcide) && (value & cr4::pcide) && (!st.long_mode_active() || (st.cr3 & 0xfff)))
         return raise(Fault::gp(0));
+    if ((st.cr0 & cr0::pg) && (value & cr4::pae) && !st.long_mode_active() && (changed & pdpte_cr4)) {
+        SYS_TRY(entries, read_pdptes(s, st.cr3));
+        st.pdpte = *entries;
+    }
     st.cr4 = value;
     if (changed &
         (cr4::pge | cr4::pae | cr4::pse | cr4::pcide | cr4::smep | cr4::smap | cr4::pke | cr4::la57))
@@ -88,10 +100,7 @@ Guest<unsigned> debug_register(System& s, unsigned n) {
         n += 2;
     }
     if (!privileged(st)) return raise(Fault::gp(0));
-    if (st.dr[7] & (u64{1} << 13)) {  // GD: general detect
-        st.dr[6] |= u64{1} << 13;     // BD
-        return raise(Fault::db());
-    }
+    if (st.dr[7] & x86::dr7::gd) return raise(debug_exception(st, x86::dr6::bd));
     return n;
 }
 
@@ -99,6 +108,20 @@ constexpr u64 dr6_fixed = 0xffff0ff0, dr6_writable = 0xe00f;
 constexpr u64 dr7_fixed = 0x400, dr7_writable = 0xffff23ff;
 
 }  // namespace
+
+Guest<std::array<u64, 4>> read_pdptes(System& s, u64 cr3) {
+    auto& vcpu = s.vcpu();
+    std::array<u64, 4> entries;
+    if (!vcpu.memory->read(cr3 & 0xffffffe0, entries.data(), sizeof entries)) return raise(Fault::gp(0));
+    const u64 reserved = SystemDetail::features(s).phys_reserved | 0x1e6;
+    for (const u64 e : entries)
+        if ((e & 1) && (e & reserved)) return raise(Fault::gp(0));
+    return entries;
+}
+
+bool loadable_address(System& s, u64 address) {
+    return base::sign_extend(address, SystemDetail::features(s).linear_bits) == address;
+}
 
 Guest<u64> System::read_cr(unsigned n) {
     const auto& st = vcpu_.state;
@@ -155,7 +178,10 @@ Guest<void> System::write_dr(unsigned n, u64 value) {
     if (*r >= 6 && value >> 32) return raise(Fault::gp(0));
     if (*r == 6) value = (value & dr6_writable) | dr6_fixed;
     if (*r == 7) value = (value & dr7_writable) | dr7_fixed;
+    // Pages with data breakpoints are kept out of the TLB.
+    const bool armed = (st.dr[7] | (*r == 7 ? value : 0)) & x86::dr7::enabled;
     st.dr[*r] = value;
+    if (armed && *r != 6) mmu_.flush_data();
     return {};
 }
 
@@ -198,7 +224,7 @@ Guest<void> System::invpcid(u64 type, u64 pcid, Gva gva) {
     if (type <= 1 && (pcid > 0xfff || (!pcide && pcid != 0))) return raise(Fault::gp(0));
     switch (type) {
         case 0:
-            if (!mmu_.canonical(gva)) return raise(Fault::gp(0));
+            if (!loadable_address(*this, gva)) return raise(Fault::gp(0));
             // Nothing of another PCID is cached: see write_cr3.
             if (pcid == current) mmu_.flush_page(gva);
             break;

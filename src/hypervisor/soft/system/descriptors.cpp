@@ -17,7 +17,11 @@ Guest<void> write_type_byte(System& s, u16 selector, u8 byte) {
 }  // namespace
 
 Guest<u64> read_system(System& s, u64 base, u64 offset, unsigned size) {
-    SYS_TRY(v, s.mmu().read(system_address(s.vcpu().state, base, offset), size, implicit));
+    const Gva gva = system_address(s.vcpu().state, base, offset);
+    // A table may lie where only 57 bits of address reach.
+    if (!s.mmu().canonical(gva)) [[unlikely]]
+        return raise(Fault::gp(0));
+    SYS_TRY(v, s.mmu().read(gva, size, implicit));
     return *v;
 }
 

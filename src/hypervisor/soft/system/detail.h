@@ -75,6 +75,10 @@ struct Descriptor {
     [[nodiscard]] unsigned gate_parameters() const { return (low >> 32) & 31; }
 };
 
+/// A change of CR0 or CR4 after which PAE paging reads its PDPTEs anew.
+constexpr u64 pdpte_cr0 = x86::cr0::pg | x86::cr0::cd | x86::cr0::nw;
+constexpr u64 pdpte_cr4 = x86::cr4::pae | x86::cr4::pge | x86::cr4::pse | x86::cr4::smep;
+
 constexpr bool is_null(u16 selector) { return (selector & ~3) == 0; }
 constexpr u16 error_of(u16 selector) { return selector & ~3; }
 constexpr unsigned rpl_of(u16 selector) { return selector & 3; }
@@ -165,6 +169,19 @@ Guest<void> check_target(System& s, const Segment& cs, u64 rip);
 enum class TaskSwitch : u8 { jump, call, gate, iret };
 Guest<void> task_switch(System& s, u16 tss_selector, TaskSwitch source, u64 return_rip, u64 flags,
                         std::optional<u32> error_code = std::nullopt);
+
+/// The four PDPTEs that PAE paging loads with CR3 = `cr3` (Intel SDM 3A 4.4.1): #GP(0) when a present one
+/// has a reserved bit set.
+Guest<std::array<u64, 4>> read_pdptes(System& s, u64 cr3);
+/// Canonical as far as the processor supports (57 bits with LA57, whatever CR4 says): what registers
+/// and descriptors that hold linear addresses are checked for (Intel SDM 3A 4.5.3).
+bool loadable_address(System& s, u64 address);
+
+/// Sets DR6 for the breakpoint conditions `hits` (bits of DR6) and gives the #DB to raise.
+inline Fault debug_exception(VcpuState& st, u32 hits) {
+    st.dr[6] = (st.dr[6] & ~u64{x86::dr6::hits}) | hits;
+    return Fault::db();
+}
 
 /// Writes the KVM clock structures that the guest asked for (all of them after the TSC changed).
 void kvmclock_write_wall_clock(System& s, Gpa gpa);

@@ -238,8 +238,8 @@ System::Delivered System::deliver_fault(const Fault& first) {
         const auto r = deliver(*this, e, true);
         if (r) [[likely]] {
             if (f.vector == x86::vec::db) {
-                st.dr[7] &= ~(u64{1} << 13);  // GD
-                st.debugctl &= ~u64{3};       // LBR, BTF
+                st.dr[7] &= ~u64{x86::dr7::gd};
+                st.debugctl &= ~(x86::debugctl::lbr | x86::debugctl::btf);
             }
             return Delivered::ok;
         }
@@ -283,7 +283,7 @@ Guest<void> System::software_interrupt(u8 vector, EventKind kind, u64 next_rip) 
     e.return_rip = next_rip;
     e.flags = st.rflags & ~flag::rf;
     auto r = deliver(*this, e, kind == EventKind::icebp);
-    if (r && kind == EventKind::icebp) st.dr[7] &= ~(u64{1} << 13);
+    if (r && kind == EventKind::icebp) st.dr[7] &= ~u64{x86::dr7::gd};
     return r;
 }
 

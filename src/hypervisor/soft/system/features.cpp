@@ -91,6 +91,7 @@ Features Features::of(const x86::CpuModel& model) {
     f.efer_mask = (f.syscall ? x86::efer::sce : 0) | (f.long_mode ? x86::efer::lme : 0) |
                   (f.nx ? x86::efer::nxe : 0) | (bit(e1.edx, 25) ? x86::efer::ffxsr : 0) |
                   (bit(e21.eax, 8) ? x86::efer::autoibrs : 0);
+    f.linear_bits = bit(l7.ecx, 16) ? 57 : 48;
     f.phys_reserved = ~base::low_mask(model.phys_bits);
     return f;
 }

@@ -19,10 +19,11 @@ struct Features {
     bool mtrr = false, pat = false, tsc_deadline = false, x2apic = false;
     bool pred_cmd = false, flush_cmd = false, arch_capabilities = false;
     bool aperfmperf = false, osvw = false;
-    u64 spec_ctrl_mask = 0;  ///< 0: no IA32_SPEC_CTRL
-    u64 cr4_mask = 0;        ///< bits of CR4 that may be set
-    u64 efer_mask = 0;       ///< bits of EFER that may be written (not LMA)
-    u64 phys_reserved = 0;   ///< address bits at and above MAXPHYADDR
+    u64 spec_ctrl_mask = 0;     ///< 0: no IA32_SPEC_CTRL
+    u64 cr4_mask = 0;           ///< bits of CR4 that may be set
+    u64 efer_mask = 0;          ///< bits of EFER that may be written (not LMA)
+    unsigned linear_bits = 48;  ///< of a canonical address, as far as the processor supports
+    u64 phys_reserved = 0;      ///< address bits at and above MAXPHYADDR
 
     static Features of(const x86::CpuModel& model);
 };

@@ -33,7 +33,7 @@ Guest<void> System::sti() {
     if (!st.protected_mode() || iopl_allows(st)) [[likely]] {
         if (!(st.rflags & flag::if_)) {
             st.rflags |= flag::if_;
-            st.interrupt_shadow = 1;
+            st.interrupt_shadow = x86::shadow::sti;
         }
     } else if (virtual_if(st) && !(st.rflags & flag::vip)) {
         st.rflags |= flag::vif;

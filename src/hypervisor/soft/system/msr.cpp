@@ -26,7 +26,7 @@ Guest<void> write_efer(System& s, u64 value) {
 }
 
 Guest<void> write_canonical(System& s, u64& to, u64 value) {
-    if (!s.mmu().canonical(value)) return raise(Fault::gp(0));
+    if (!loadable_address(s, value)) return raise(Fault::gp(0));
     to = value;
     return {};
 }

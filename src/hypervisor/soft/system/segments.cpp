@@ -95,7 +95,7 @@ Guest<void> System::lldt(u16 selector) {
     if (!d->present()) return raise(Fault::np(error_of(selector)));
     if (st.long_mode_active()) {
         SYS_CHECK(read_descriptor_high(*this, selector, *d, gp));
-        if (!mmu_.canonical(d->base64())) return raise(gp);
+        if (!loadable_address(*this, d->base64())) return raise(gp);
     }
     st.ldtr = d->segment(selector, true);
     return {};
@@ -115,7 +115,7 @@ Guest<void> System::ltr(u16 selector) {
     if (!d->present()) return raise(Fault::np(error_of(selector)));
     if (st.long_mode_active()) {
         SYS_CHECK(read_descriptor_high(*this, selector, *d, gp));
-        if (!mmu_.canonical(d->base64())) return raise(gp);
+        if (!loadable_address(*this, d->base64())) return raise(gp);
     }
     SYS_CHECK(set_busy(*this, selector, *d, true));
     d->low |= u64{2} << 40;
@@ -126,7 +126,7 @@ Guest<void> System::ltr(u16 selector) {
 Guest<void> System::lgdt(u64 base, u16 limit) {
     auto& st = vcpu_.state;
     if (st.cpl() != 0 || st.v8086()) return raise(Fault::gp(0));
-    if (st.code64() && !mmu_.canonical(base)) return raise(Fault::gp(0));
+    if (st.code64() && !loadable_address(*this, base)) return raise(Fault::gp(0));
     st.gdtr = {base, limit, 0};
     return {};
 }
@@ -134,7 +134,7 @@ Guest<void> System::lgdt(u64 base, u16 limit) {
 Guest<void> System::lidt(u64 base, u16 limit) {
     auto& st = vcpu_.state;
     if (st.cpl() != 0 || st.v8086()) return raise(Fault::gp(0));
-    if (st.code64() && !mmu_.canonical(base)) return raise(Fault::gp(0));
+    if (st.code64() && !loadable_address(*this, base)) return raise(Fault::gp(0));
     st.idtr = {base, limit, 0};
     return {};
 }

@@ -81,12 +81,23 @@ Stack Stack::current(System& s) {
     return {st.seg[Seg::ss], st.gpr[x86::rsp], s.stack_bits(), s.privilege()};
 }
 
+namespace {
+/// #AC for a misaligned access at CPL 3 (Intel SDM 3A 6.15).
+Guest<void> check_alignment(const VcpuState& st, Gva gva, unsigned bytes) {
+    if (!(st.rflags & flag::ac) || !(st.cr0 & x86::cr0::am) || st.cpl() != 3 || !(gva & (bytes - 1)))
+        [[likely]]
+        return {};
+    return raise({x86::vec::ac, true, 0, 0});
+}
+}  // namespace
+
 Guest<void> System::push(u64 value, unsigned bits) {
     Stack stack = Stack::current(*this);
     const unsigned bytes = bits / 8;
     const u64 rsp = stack.merged(stack.rsp - bytes);
     const u64 offset = rsp & base::low_mask(stack.bits);
     SYS_TRY(gva, stack_linear(*this, stack, offset, bytes, mmu::Access::write, Fault::ss()));
+    SYS_CHECK(check_alignment(vcpu_.state, *gva, bytes));
     SYS_CHECK(mmu_.write(*gva, value, bytes, stack.privilege));
     vcpu_.state.gpr[x86::rsp] = rsp;
     return {};
@@ -94,6 +105,9 @@ Guest<void> System::push(u64 value, unsigned bits) {
 
 Guest<u64> System::pop(unsigned bits) {
     Stack stack = Stack::current(*this);
+    SYS_TRY(gva, stack_linear(*this, stack, stack.rsp & base::low_mask(stack.bits), bits / 8,
+                              mmu::Access::read, Fault::ss()));
+    SYS_CHECK(check_alignment(vcpu_.state, *gva, bits / 8));
     u64 value;
     SYS_CHECK(pop_frame(*this, stack, &value, 1, bits / 8));
     vcpu_.state.gpr[x86::rsp] = stack.rsp;

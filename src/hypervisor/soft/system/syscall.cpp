@@ -13,6 +13,14 @@ void set_cpl_segments(VcpuState& st, u16 cs, u16 ss, unsigned cpl, bool long_mod
     st.seg[Seg::ss] = flat_stack(ss, cpl);
 }
 
+/// SYSCALL and SYSRET are followed by a single-step trap when the RFLAGS that they load ask for it: so
+/// a kernel keeps it out of its entry with SFMASK, and the trap after SYSRET is the SYSCALL's own (AMD
+/// APM 2 13.1.4).
+void trap_by_new_flags(VcpuState& st) {
+    if (st.rflags & flag::tf) [[unlikely]]
+        st.pending_debug |= x86::dr6::bs;
+}
+
 }  // namespace
 
 Guest<void> System::syscall(u64 next_rip) {
@@ -25,6 +33,7 @@ Guest<void> System::syscall(u64 next_rip) {
         st.rip = st.lstar;
         st.rflags = (st.rflags & ~(st.sfmask | flag::rf)) | flag::fixed;
         set_cpl_segments(st, cs, static_cast<u16>(cs + 8), 0, true);
+        trap_by_new_flags(st);
         return {};
     }
     // Intel knows SYSCALL in 64-bit mode only; AMD also elsewhere in protected mode.
@@ -41,6 +50,7 @@ Guest<void> System::syscall(u64 next_rip) {
         st.rflags &= ~(flag::vm | flag::if_ | flag::rf);
         set_cpl_segments(st, cs, static_cast<u16>(cs + 8), 0, false);
     }
+    trap_by_new_flags(st);
     return {};
 }
 
@@ -58,6 +68,7 @@ Guest<void> System::sysret(unsigned operand_bits) {
         st.rip = target;
         st.rflags = (st.gpr[x86::r11] & sysret_flags) | flag::fixed;
         set_cpl_segments(st, static_cast<u16>((base + 16) | 3), static_cast<u16>((base + 8) | 3), 3, true);
+        trap_by_new_flags(st);
         return {};
     }
     st.rip = st.gpr[x86::rcx] & 0xffffffff;
@@ -66,6 +77,7 @@ Guest<void> System::sysret(unsigned operand_bits) {
     else
         st.rflags = (st.rflags | flag::if_) & ~(flag::vm | flag::rf);
     set_cpl_segments(st, base | 3, static_cast<u16>((base + 8) | 3), 3, false);
+    trap_by_new_flags(st);
     return {};
 }
 

@@ -116,8 +116,7 @@ Guest<void> enter(System& s, const Task& task, bool wide, std::optional<u32> err
     SYS_CHECK(check_target(s, st.seg[Seg::cs], st.rip));
     if (error_code) SYS_CHECK(s.push(*error_code, wide ? 32 : 16));
     if (task.trap) {
-        st.dr[6] |= u64{1} << 15;  // BT
-        return raise(Fault::db());
+        return raise(debug_exception(st, x86::dr6::bt));
     }
     return {};
 }
@@ -147,6 +146,11 @@ Guest<void> task_switch(System& s, u16 selector, TaskSwitch source, u64 return_r
     std::array<u8, 104> image{};
     SYS_CHECK(s.mmu().read_bytes(system_address(st, d->base32(), 0), image.data(), size,
                                  mmu::Privilege::implicit_supervisor));
+    std::array<u64, 4> pdptes{};
+    if (wide && (st.cr0 & x86::cr0::pg) && (st.cr4 & x86::cr4::pae)) {
+        SYS_TRY(entries, read_pdptes(s, load<u32>(&image[0x1c])));
+        pdptes = *entries;
+    }
     SYS_CHECK(s.mmu().probe(system_address(st, d->base32(), 0), 2, mmu::Access::write,
                             mmu::Privilege::implicit_supervisor));
     SYS_CHECK(save_old(s, old_wide, return_rip, returning ? flags & ~flag::nt : flags));
@@ -164,9 +168,10 @@ Guest<void> task_switch(System& s, u16 selector, TaskSwitch source, u64 return_r
     const Task task = wide ? parse32(image) : parse16(image);
     st.tr = d->segment(selector);
     st.cr0 |= x86::cr0::ts;
-    st.dr[7] &= ~u64{0x155};  // local breakpoints are the old task's
+    st.dr[7] &= ~u64{x86::dr7::local};  // local breakpoints are the old task's
     if (wide && (st.cr0 & x86::cr0::pg)) {
         st.cr3 = task.cr3;
+        st.pdpte = pdptes;
         s.mmu().flush_non_global();
     }
     st.rip = task.rip;
