@@ -44,7 +44,13 @@ triune_module(machine src/machine DEPS soft device boot)
 triune_module(control src/control LIBS CLI11::CLI11 fmt::fmt nlohmann_json::nlohmann_json)
 
 # Called by translated code while the guest's vector state lives in the host's registers: no vector
-# registers, and no calls of memcpy and its like, which use them.
-set_source_files_properties(
-  src/hypervisor/soft/mmu/fill.cpp src/hypervisor/soft/mmu/walk.cpp src/hypervisor/soft/bt/tlb_miss.cpp
-  PROPERTIES COMPILE_OPTIONS "-mgeneral-regs-only;-minline-all-stringops")
+# registers, and no calls of memcpy and its like, which use them. Where the compiler cannot promise that
+# (clang does not take the standard library's headers so; sanitizers call their runtime), the stubs save and
+# restore the vector state around these calls.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT TRIUNE_ASAN AND NOT TRIUNE_TSAN)
+  set_source_files_properties(
+    src/hypervisor/soft/mmu/fill.cpp src/hypervisor/soft/mmu/walk.cpp src/hypervisor/soft/bt/tlb_miss.cpp
+    PROPERTIES COMPILE_OPTIONS "-mgeneral-regs-only;-minline-all-stringops")
+else()
+  target_compile_definitions(triune_bt PRIVATE TRIUNE_HELPERS_USE_VECTORS)
+endif()

@@ -76,6 +76,10 @@ struct EngineData {
     std::array<u32, cookie_entries> cookie;
     static constexpr unsigned cookie_index(u64 rip) { return (rip >> 12) & (cookie_entries - 1); }
 
+    /// The vector state while a helper runs, in builds whose helpers use vector registers (see
+    /// cmake/modules.cmake); zero elsewhere.
+    alignas(64) std::array<u8, 896> helper_vectors;
+
     /// Host return addresses of guest calls in progress, per TlbMode, so that no code of one
     /// privilege returns into translations made for another. The guard page is not accessible:
     /// its overflow raises SIGSEGV, which empties the stack.

@@ -33,6 +33,21 @@ void emit_leave_common(Emitter& e, Surroundings& s) {
     e.ret();
 }
 
+#ifdef TRIUNE_HELPERS_USE_VECTORS
+constexpr bool helpers_use_vectors = true;
+#else
+constexpr bool helpers_use_vectors = false;
+#endif
+
+/// XSAVE64 or XRSTOR64 of everything to EngineData::helper_vectors. Uses rax, rcx, rdx.
+void emit_vectors(Emitter& e, EngineData& d, bool save) {
+    using namespace Xbyak::util;
+    e.mov(rcx, reinterpret_cast<u64>(d.helper_vectors.data()));
+    e.mov(eax, 7);
+    e.xor_(edx, edx);
+    for (const u8 byte : {0x48, 0x0f, 0xae, save ? 0x21 : 0x29}) e.db(byte);
+}
+
 /// Calls a helper. In: scratch0 and scratch1 are its arguments, the return address lies on the shadow stack.
 /// Out: scratch0 = what the helper returned; on 0 leaves with the reason that the helper has set. Keeps every
 /// guest register and the vector state; not the flags.
@@ -41,12 +56,14 @@ void emit_helper(Emitter& e, Surroundings& s, void* translator, TlbMissHelper he
     for (const u8 g : caller_saved) e.mov(e.qword_at(s.vcpu.state.gpr[g]), Xbyak::Reg64(g));
     e.mov(e.qword_at(s.data.shadow_sp), rsp);
     e.mov(rsp, e.qword_at(s.data.host_sp));
+    if (helpers_use_vectors) emit_vectors(e, s.data, true);
     e.mov(rdi, reinterpret_cast<u64>(translator));
     e.mov(rsi, t0());
     e.mov(edx, t1().cvt32());
     e.mov(rax, reinterpret_cast<u64>(helper));
     e.call(rax);
     e.mov(t0(), rax);
+    if (helpers_use_vectors) emit_vectors(e, s.data, false);
     e.mov(rsp, e.qword_at(s.data.shadow_sp));
     for (const u8 g : caller_saved) e.mov(Xbyak::Reg64(g), e.qword_at(s.vcpu.state.gpr[g]));
     e.test(t0(), t0());
