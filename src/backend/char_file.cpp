@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <mutex>
 
 #include "backend/char_backend.h"
 #include "base/fd.h"
+#include "base/mutex.h"
 
 namespace triune::backend {
 
@@ -24,7 +24,7 @@ class FileChar final : public CharBackend {
 public:
     FileChar(base::Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
     void write(std::span<const u8> bytes) override {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         while (!bytes.empty()) {
             const ssize_t n = ::write(fd_.get(), bytes.data(), bytes.size());
             if (n < 0 && errno == EINTR) continue;
@@ -41,10 +41,10 @@ public:
     void resume_input() override {}
 
 private:
-    std::mutex mutex_;
+    base::Mutex mutex_;
     base::Fd fd_;
     std::string path_;
-    bool complained_ = false;
+    bool complained_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace

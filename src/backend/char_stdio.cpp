@@ -12,6 +12,7 @@
 #include "backend/char_backend.h"
 #include "backend/escape_filter.h"
 #include "backend/stream.h"
+#include "base/mutex.h"
 
 namespace triune::backend {
 
@@ -81,7 +82,7 @@ public:
     }
 
     void write(std::span<const u8> bytes) override {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         while (!bytes.empty()) {
             const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
             if (n < 0 && errno == EINTR) continue;
@@ -99,7 +100,7 @@ public:
     void resume_input() override { input_->resume(); }
 
 private:
-    std::mutex mutex_;
+    base::Mutex mutex_;
     std::shared_ptr<Stream> input_;
 };
 

@@ -11,6 +11,7 @@
 
 #include "backend/char_backend.h"
 #include "backend/stream.h"
+#include "base/mutex.h"
 
 namespace triune::backend {
 
@@ -25,20 +26,20 @@ class UnixChar final : public CharBackend {
 public:
     UnixChar(base::EventLoop& loop, base::Fd listener, std::string path)
         : loop_(loop), listener_(std::move(listener)), path_(std::move(path)) {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         listen_locked();
     }
 
     ~UnixChar() override {
         std::shared_ptr<Stream> stream;
         {
-            const std::scoped_lock lock(mutex_);
+            const base::MutexLock lock(mutex_);
             closing_ = true;
             stream = stream_;
         }
         loop_.unwatch(listener_.get());
         {
-            const std::scoped_lock lock(mutex_);
+            const base::MutexLock lock(mutex_);
             if (!stream) stream = stream_;  // accepted just before the unwatch
         }
         if (stream) stream->close();
@@ -46,7 +47,7 @@ public:
     }
 
     void write(std::span<const u8> bytes) override {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         if (stream_) {
             stream_->write(bytes);
             return;
@@ -60,7 +61,7 @@ public:
     void on_input(Input receiver) override {
         std::shared_ptr<Stream> stream;
         {
-            const std::scoped_lock lock(mutex_);
+            const base::MutexLock lock(mutex_);
             receiver_ = receiver;
             stream = stream_;
         }
@@ -68,19 +69,19 @@ public:
     }
 
     void resume_input() override {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         if (stream_) stream_->resume();
     }
 
 private:
-    void listen_locked() {
+    void listen_locked() REQUIRES(mutex_) {
         if (!closing_) loop_.watch(listener_.get(), EPOLLIN, [this](u32) { accept_client(); });
     }
 
     void accept_client() {
         base::Fd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
         if (!fd) return;
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         if (closing_ || stream_) return;
         loop_.unwatch(listener_.get());  // the next client waits in the kernel's queue
         client_ = std::move(fd);
@@ -94,11 +95,11 @@ private:
     void client_gone() {
         std::shared_ptr<Stream> stream;
         {
-            const std::scoped_lock lock(mutex_);
+            const base::MutexLock lock(mutex_);
             stream = std::move(stream_);
         }
         if (stream) stream->close();
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         client_.reset();
         listen_locked();
     }
@@ -106,11 +107,11 @@ private:
     base::EventLoop& loop_;
     base::Fd listener_, client_;
     std::string path_;
-    std::mutex mutex_;
-    std::shared_ptr<Stream> stream_;
-    Input receiver_;
-    std::deque<u8> backlog_;
-    bool closing_ = false;
+    base::Mutex mutex_;
+    std::shared_ptr<Stream> stream_ GUARDED_BY(mutex_);
+    Input receiver_ GUARDED_BY(mutex_);
+    std::deque<u8> backlog_ GUARDED_BY(mutex_);
+    bool closing_ GUARDED_BY(mutex_) = false;
 };
 
 /// Removes a socket file that nobody listens on any more.

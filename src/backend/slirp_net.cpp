@@ -10,10 +10,10 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
-#include <mutex>
 #include <unordered_map>
 
 #include "base/fd.h"
+#include "base/mutex.h"
 
 namespace triune::backend {
 namespace {
@@ -54,7 +54,7 @@ public:
     Result<void> start(const std::vector<PortForward>& forwards);
 
     void attach(NetClient* client) override {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         client_ = client;
         backlog_.clear();  // that was for the former client
     }
@@ -89,25 +89,30 @@ private:
     };
 
     static SlirpNet& self(void* opaque) { return *static_cast<SlirpNet*>(opaque); }
-    static ssize_t on_packet(const void* data, size_t size, void* opaque) {
+    // libslirp calls back with the lock held, as it was entered with it held.
+    static ssize_t on_packet(const void* data, size_t size, void* opaque) NO_THREAD_SAFETY_ANALYSIS {
         self(opaque).packet({static_cast<const u8*>(data), size});
         return static_cast<ssize_t>(size);
     }
-    static int on_add_poll(int fd, int events, void* opaque) { return self(opaque).add_poll(fd, events); }
-    static int on_get_events(int index, void* opaque) { return self(opaque).ready_events(index); }
+    static int on_add_poll(int fd, int events, void* opaque) NO_THREAD_SAFETY_ANALYSIS {
+        return self(opaque).add_poll(fd, events);
+    }
+    static int on_get_events(int index, void* opaque) NO_THREAD_SAFETY_ANALYSIS {
+        return self(opaque).ready_events(index);
+    }
     void* new_timer(std::function<void()> expired);
 
     Result<void> forward(const PortForward& f);
     void wake();
     void timer_expired();
-    void finish_round();
-    void packet(std::span<const u8> frame);
-    bool offer(std::span<const u8> frame);
-    void drain_backlog();
-    int add_poll(int fd, int events);
-    int ready_events(int index);
-    void poll_sockets();
-    void update_interest();
+    void finish_round() REQUIRES(mutex_);
+    void packet(std::span<const u8> frame) REQUIRES(mutex_);
+    bool offer(std::span<const u8> frame) REQUIRES(mutex_);
+    void drain_backlog() REQUIRES(mutex_);
+    int add_poll(int fd, int events) REQUIRES(mutex_);
+    int ready_events(int index) REQUIRES(mutex_);
+    void poll_sockets() REQUIRES(mutex_);
+    void update_interest() REQUIRES(mutex_);
     void forget(int fd) {
         if (watched_.erase(fd)) epoll_ctl(set_.get(), EPOLL_CTL_DEL, fd, nullptr);
     }
@@ -117,14 +122,14 @@ private:
     std::atomic<bool> kicked_{false};
 
     /// Held while libslirp or the client runs. kick() and send() do not take it.
-    std::mutex mutex_;
-    NetClient* client_ = nullptr;
+    base::Mutex mutex_;
+    NetClient* client_ GUARDED_BY(mutex_) = nullptr;
     Slirp* slirp_ = nullptr;
     std::unique_ptr<base::EventLoop::Timer> timer_;
-    std::vector<Poll> polls_;
+    std::vector<Poll> polls_ GUARDED_BY(mutex_);
     std::unordered_map<int, Watched> watched_;
     u64 round_ = 0;
-    std::deque<std::vector<u8>> backlog_;
+    std::deque<std::vector<u8>> backlog_ GUARDED_BY(mutex_);
     bool delivered_ = false;
     static const SlirpCb callbacks_;
 };
@@ -175,7 +180,7 @@ Result<void> SlirpNet::start(const std::vector<PortForward>& forwards) {
 
     timer_ = loop_.make_timer([this] { timer_expired(); });
     {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         update_interest();
     }
     loop_.watch(set_.get(), EPOLLIN, [this](u32) { wake(); });
@@ -213,7 +218,7 @@ Result<void> SlirpNet::forward(const PortForward& f) {
 void* SlirpNet::new_timer(std::function<void()> expired) {
     auto t = std::make_unique<Timer>();
     t->timer = loop_.make_timer([this, expired = std::move(expired)] {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         expired();
         finish_round();
     });
@@ -223,7 +228,7 @@ void* SlirpNet::new_timer(std::function<void()> expired) {
 // The loop's thread ------------------------------------------------------------------------------------
 
 void SlirpNet::wake() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     bool kicked = false, sockets = false;
     std::array<epoll_event, 64> events;
     const int n = epoll_wait(set_.get(), events.data(), static_cast<int>(events.size()), 0);
@@ -248,7 +253,7 @@ void SlirpNet::wake() {
 }
 
 void SlirpNet::timer_expired() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     poll_sockets();
     finish_round();
 }

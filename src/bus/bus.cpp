@@ -26,7 +26,7 @@ AddressMap::View& AddressMap::view() const {
     View& v = views[id_ % views.size()];
     if (v.map_id == id_ && v.generation == generation_.load(std::memory_order_acquire)) [[likely]]
         return v;
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     v.map_id = id_;
     v.generation = generation_.load(std::memory_order_relaxed);
     v.last = 0;
@@ -55,7 +55,7 @@ void AddressMap::publish(Ranges ranges) {
 bool AddressMap::add(u64 base, u64 size, RegisterBlock& block) {
     if (size == 0 || base + (size - 1) < base) return false;
     const Range added{base, base + (size - 1), &block};
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     Ranges ranges = *ranges_;
     auto next = std::upper_bound(ranges.begin(), ranges.end(), base,
                                  [](u64 a, const Range& r) { return a < r.base; });
@@ -67,7 +67,7 @@ bool AddressMap::add(u64 base, u64 size, RegisterBlock& block) {
 }
 
 void AddressMap::remove(u64 base, RegisterBlock& block) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     Ranges ranges = *ranges_;
     if (std::erase_if(ranges, [&](const Range& r) { return r.base == base && r.block == &block; }))
         publish(std::move(ranges));

@@ -10,10 +10,10 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/types.h"
 #include "memory/guest_memory.h"
 
@@ -49,13 +49,13 @@ private:
     struct View;
     View& view() const;
     const Range* find(View& v, u64 address) const;
-    void publish(Ranges ranges);
+    void publish(Ranges ranges) REQUIRES(mutex_);
 
     const u64 id_ = next_id();
     static u64 next_id();
     std::atomic<u64> generation_{0};
-    mutable std::mutex mutex_;
-    std::shared_ptr<const Ranges> ranges_ = std::make_shared<Ranges>();
+    mutable base::Mutex mutex_;
+    std::shared_ptr<const Ranges> ranges_ GUARDED_BY(mutex_) = std::make_shared<Ranges>();
 };
 
 /// One interrupt line of a device. Any thread.

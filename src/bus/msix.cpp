@@ -25,7 +25,7 @@ void Msix::deliver(Entry& e) {
 }
 
 void Msix::configure(bool enabled, bool function_masked, bool bus_master) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     enabled_ = enabled;
     function_masked_ = function_masked;
     bus_master_ = bus_master;
@@ -35,7 +35,7 @@ void Msix::configure(bool enabled, bool function_masked, bool bus_master) {
 }
 
 bool Msix::signal(unsigned vector) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (!enabled_ || vector >= entries_.size()) return false;
     Entry& e = entries_[vector];
     // A message is a memory write, so without Bus Master it has to wait as if masked.
@@ -47,7 +47,7 @@ bool Msix::signal(unsigned vector) {
 }
 
 void Msix::reset() {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     std::ranges::fill(entries_, Entry{});
     enabled_ = function_masked_ = bus_master_ = false;
 }
@@ -81,7 +81,7 @@ void Msix::write_word(u64 offset, u32 value, u32 mask) {
 // Software is to use aligned 4- and 8-byte accesses; smaller ones are served all the same.
 
 u64 Msix::read(u64 offset, unsigned size) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     u64 value = 0;
     for (unsigned i = 0; i < size;) {
         const u64 at = offset + i;
@@ -94,7 +94,7 @@ u64 Msix::read(u64 offset, unsigned size) {
 }
 
 void Msix::write(u64 offset, u64 value, unsigned size) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     for (unsigned i = 0; i < size;) {
         const u64 at = offset + i;
         const auto shift = static_cast<unsigned>(at % 4);

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <mutex>
 #include <vector>
 
 #include "bus/bus.h"
@@ -24,7 +23,7 @@ public:
     [[nodiscard]] u32 pba_offset() const { return static_cast<u32>(bar_size_ / 2); }
 
     void connect(MsiSink* sink) {
-        const std::scoped_lock lock(mutex_);  // device threads may still signal while the bus goes
+        const base::MutexLock lock(mutex_);  // device threads may still signal while the bus goes
         sink_ = sink;
     }
     /// What the Message Control word and the Bus Master bit allow. Sends what became deliverable.
@@ -44,15 +43,16 @@ private:
         bool pending = false;
         [[nodiscard]] bool masked() const { return word[3] & 1; }
     };
-    u32 read_word(u64 offset) const;
-    void write_word(u64 offset, u32 value, u32 mask);
-    void deliver(Entry& e);
+    u32 read_word(u64 offset) const REQUIRES(mutex_);
+    void write_word(u64 offset, u32 value, u32 mask) REQUIRES(mutex_);
+    void deliver(Entry& e) REQUIRES(mutex_);
 
-    mutable std::mutex mutex_;
+    mutable base::Mutex mutex_;
     std::vector<Entry> entries_;
     u64 bar_size_;
-    MsiSink* sink_ = nullptr;
-    bool enabled_ = false, function_masked_ = false, bus_master_ = false;
+    MsiSink* sink_ GUARDED_BY(mutex_) = nullptr;
+    bool enabled_ GUARDED_BY(mutex_) = false, function_masked_ GUARDED_BY(mutex_) = false;
+    bool bus_master_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace triune::bus

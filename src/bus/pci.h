@@ -17,7 +17,6 @@
 #include <array>
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <vector>
 
@@ -128,20 +127,20 @@ private:
     };
     static constexpr unsigned bar_count = 6;
 
-    [[nodiscard]] u32 get_locked(unsigned offset, unsigned size) const;
-    void set_locked(unsigned offset, u32 value, unsigned size);
-    [[nodiscard]] u64 bar_address_locked(unsigned index) const;
+    [[nodiscard]] u32 get_locked(unsigned offset, unsigned size) const REQUIRES(mutex_);
+    void set_locked(unsigned offset, u32 value, unsigned size) REQUIRES(mutex_);
+    [[nodiscard]] u64 bar_address_locked(unsigned index) const REQUIRES(mutex_);
     void set_bar_address(unsigned index, u64 address);
-    void update_intx_locked();
+    void update_intx_locked() REQUIRES(mutex_);
     void update_msix();
 
-    mutable std::mutex mutex_;
+    mutable base::Mutex mutex_;
     std::array<u8, 256> config_{}, write_mask_{}, initial_{};
     std::array<Bar, bar_count> bars_{};
     std::unique_ptr<Msix> msix_;
     unsigned msix_offset_ = 0;
     unsigned next_capability_ = 0x40, last_capability_ = 0;
-    bool intx_level_ = false, intx_driven_ = false;
+    bool intx_level_ GUARDED_BY(mutex_) = false, intx_driven_ GUARDED_BY(mutex_) = false;
     PciHost* host_ = nullptr;
     IrqLine* line_ = nullptr;
     bool attached_ = false;
@@ -157,8 +156,8 @@ private:
     class Input;
     void change(int delta);
     IrqLine& output_;
-    std::mutex mutex_;
-    int high_ = 0;
+    base::Mutex mutex_;
+    int high_ GUARDED_BY(mutex_) = 0;
 };
 
 /// The host bus. Claims ports 0xcf8-0xcff for as long as it lives.
@@ -197,7 +196,7 @@ private:
     std::array<std::unique_ptr<WiredOr>, pci_gsi_count> lines_;
     std::vector<std::unique_ptr<IrqLine>> inputs_;
     std::array<PciFunction*, pci_slots> slots_{};
-    std::mutex mapping_mutex_;
+    base::Mutex mapping_mutex_;
     std::atomic<u32> address_{0};
     RegisterBlock* reset_port_ = nullptr;
 };

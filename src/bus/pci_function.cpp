@@ -51,12 +51,12 @@ void PciFunction::set_locked(unsigned offset, u32 value, unsigned size) {
 }
 
 u32 PciFunction::config_get(unsigned offset, unsigned size) const {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     return get_locked(offset, size);
 }
 
 void PciFunction::config_set(unsigned offset, u32 value, unsigned size) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     set_locked(offset, value, size);
     if (!attached_) initial_ = config_;
 }
@@ -70,6 +70,7 @@ void PciFunction::add_bar(unsigned index, BarKind kind, u64 size, RegisterBlock&
     assert(index + (kind == BarKind::memory64) < bar_count && std::has_single_bit(size));
     assert(kind == BarKind::io ? size >= 4 && size <= 256 : size >= 16);
     assert(kind == BarKind::memory64 || size <= u64{1} << 31);
+    const base::MutexLock lock(mutex_);
     bars_[index] = {.kind = kind, .size = size, .block = &block};
     const u64 mask = ~(size - 1);
     switch (kind) {
@@ -121,14 +122,14 @@ void PciFunction::add_msix(unsigned bar, unsigned vectors) {
 u32 PciFunction::config_read(unsigned offset, unsigned size) {
     if (offset >= config_.size()) return static_cast<u32>(base::low_mask(8 * size));
     before_config_read(offset, size);
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     return get_locked(offset, size);
 }
 
 void PciFunction::config_write(unsigned offset, u32 value, unsigned size) {
     if (offset >= config_.size()) return;
     {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         for (unsigned i = 0; i < size && offset + i < config_.size(); ++i) {
             const u8 mask = write_mask_[offset + i];
             u8& byte = config_[offset + i];
@@ -139,7 +140,7 @@ void PciFunction::config_write(unsigned offset, u32 value, unsigned size) {
     if (msix_offset_ && (command || overlaps(offset, size, msix_offset_ + 2, msix_offset_ + 3)))
         update_msix();
     if (command) {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         update_intx_locked();
     }
     if (host_ && (command || overlaps(offset, size, pci_reg::bar0, bar_offset(bar_count) - 1)))
@@ -149,7 +150,7 @@ void PciFunction::config_write(unsigned offset, u32 value, unsigned size) {
 
 void PciFunction::reset() {
     {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         config_ = initial_;
         intx_level_ = false;
         update_intx_locked();
@@ -168,7 +169,7 @@ u64 PciFunction::bar_address_locked(unsigned index) const {
 }
 
 void PciFunction::set_bar_address(unsigned index, u64 address) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const u32 flags = get_locked(bar_offset(index), 4) & (bars_[index].kind == BarKind::io ? 3 : 15);
     set_locked(bar_offset(index), static_cast<u32>(address) | flags, 4);
     if (bars_[index].kind == BarKind::memory64)
@@ -176,7 +177,7 @@ void PciFunction::set_bar_address(unsigned index, u64 address) {
 }
 
 u64 PciFunction::mapped_bar(unsigned index) const {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     return index < bar_count && bars_[index].mapped ? bars_[index].mapped_at : 0;
 }
 
@@ -187,7 +188,7 @@ bool PciFunction::msix_enabled() const {
 bool PciFunction::bus_master() const { return config_get(pci_reg::command, 2) & pci_command::bus_master; }
 
 void PciFunction::set_intx(bool level) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     intx_level_ = level;
     update_intx_locked();
 }
@@ -207,7 +208,7 @@ void PciFunction::update_intx_locked() {
 void PciFunction::update_msix() {
     // Configured with the lock held, so that two vCPUs writing at once cannot leave the older
     // setting behind.
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const u32 control = get_locked(msix_offset_ + 2, 2);
     const bool master = get_locked(pci_reg::command, 2) & pci_command::bus_master;
     msix_->configure(control & msix_enable, control & msix_function_mask, master);

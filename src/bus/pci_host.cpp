@@ -28,7 +28,7 @@ private:
 std::unique_ptr<IrqLine> WiredOr::make_input() { return std::make_unique<Input>(*this); }
 
 void WiredOr::change(int delta) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const bool was = high_ > 0;
     high_ += delta;
     // Signed, because two changes of one input may arrive in either order.
@@ -45,7 +45,7 @@ PciHost::PciHost(AddressMap& ports, AddressMap& mmio, MsiSink& msi, std::array<I
 PciHost::~PciHost() {
     for (PciFunction* f : slots_) {
         if (!f) continue;
-        const std::scoped_lock lock(f->mutex_);
+        const base::MutexLock lock(f->mutex_);
         for (auto& bar : f->bars_)
             if (bar.mapped) {
                 (bar.kind == BarKind::io ? ports_ : mmio_).remove(bar.mapped_at, *bar.block);
@@ -61,7 +61,7 @@ PciHost::~PciHost() {
 bool PciHost::attach(unsigned slot, PciFunction& function) {
     if (slot >= pci_slots || slots_[slot]) return false;
     slots_[slot] = &function;
-    const std::scoped_lock lock(function.mutex_);
+    const base::MutexLock lock(function.mutex_);
     function.host_ = this;
     function.attached_ = true;
     if (function.msix_) function.msix_->connect(&msi_);
@@ -86,7 +86,7 @@ bool PciHost::assign_resources() {
     for (unsigned slot = 0; slot < pci_slots; ++slot) {
         PciFunction* f = slots_[slot];
         if (!f) continue;
-        const std::scoped_lock lock(f->mutex_);
+        const base::MutexLock lock(f->mutex_);
         if (const unsigned pin = f->config_[pci_reg::interrupt_pin]; pin)
             f->set_locked(pci_reg::interrupt_line, pci_gsi(slot, pin), 1);
         for (unsigned i = 0; i < PciFunction::bar_count; ++i)
@@ -106,7 +106,7 @@ bool PciHost::assign_resources() {
         }
         w.function->set_bar_address(w.index, at);
         next = at + w.size;
-        const std::scoped_lock lock(w.function->mutex_);
+        const base::MutexLock lock(w.function->mutex_);
         const u32 enable = w.kind == BarKind::io ? pci_command::io : pci_command::memory;
         w.function->set_locked(pci_reg::command, w.function->get_locked(pci_reg::command, 2) | enable, 2);
     }
@@ -122,12 +122,12 @@ void PciHost::reset() {
 }
 
 void PciHost::update_mappings() {
-    const std::scoped_lock lock(mapping_mutex_);
+    const base::MutexLock lock(mapping_mutex_);
     // All that must go goes first: a BAR may move to where another one was.
     for (const bool mapping : {false, true})
         for (PciFunction* f : slots_) {
             if (!f) continue;
-            const std::scoped_lock function_lock(f->mutex_);
+            const base::MutexLock function_lock(f->mutex_);
             const u32 command = f->get_locked(pci_reg::command, 2);
             for (unsigned i = 0; i < PciFunction::bar_count; ++i) {
                 auto& bar = f->bars_[i];

@@ -27,7 +27,7 @@ u16 with_byte(u16 v, u64 i, u8 b) { return static_cast<u16>((v & ~(0xff << (8 * 
 AcpiPm::AcpiPm(bus::IrqLine& sci, base::EventLoop& loop, std::function<void()> power_off, Clock monotonic_ns)
     : sci_(sci), power_off_(std::move(power_off)), clock_(std::move(monotonic_ns)), start_ns_(clock_()) {
     timer_ = loop.make_timer([this] {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         sync_locked();
         update_sci_locked();
     });
@@ -60,13 +60,13 @@ void AcpiPm::update_sci_locked() {
 }
 
 void AcpiPm::press_power_button() {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     status_ |= power_button_bit;
     update_sci_locked();
 }
 
 void AcpiPm::reset() {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     sync_locked();
     status_ = enable_ = control_ = 0;
     update_sci_locked();
@@ -75,12 +75,12 @@ void AcpiPm::reset() {
 u64 AcpiPm::read(u64 offset, unsigned size) {
     // The timer is read whole, of one moment.
     if (offset != pc::pm_timer_offset || size != 4) return ByteRegisters::read(offset, size);
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     return static_cast<u32>(ticks_locked());
 }
 
 u8 AcpiPm::read8(u64 offset) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     switch (offset) {
         case pc::pm1_event_offset: sync_locked(); [[fallthrough]];
         case pc::pm1_event_offset + 1: return byte_of(status_, offset & 1);
@@ -99,7 +99,7 @@ u8 AcpiPm::read8(u64 offset) {
 void AcpiPm::write8(u64 offset, u8 value) {
     bool off = false;
     {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         sync_locked();
         switch (offset) {
             case pc::pm1_event_offset:

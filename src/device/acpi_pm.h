@@ -4,9 +4,9 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "base/event_loop.h"
+#include "base/mutex.h"
 #include "device/byte_registers.h"
 
 namespace triune::device {
@@ -33,19 +33,19 @@ public:
 private:
     u8 read8(u64 offset) override;
     void write8(u64 offset, u8 value) override;
-    [[nodiscard]] u64 ticks_locked() const;
-    void sync_locked();
-    void update_sci_locked();
+    [[nodiscard]] u64 ticks_locked() const REQUIRES(mutex_);
+    void sync_locked() REQUIRES(mutex_);
+    void update_sci_locked() REQUIRES(mutex_);
 
-    std::mutex mutex_;
+    base::Mutex mutex_;
     bus::IrqLine& sci_;
     std::function<void()> power_off_;
     Clock clock_;
     std::unique_ptr<base::EventLoop::Timer> timer_;
     u64 start_ns_;
-    u64 synced_ticks_ = 0;
-    u16 status_ = 0, enable_ = 0, control_ = 0;
-    bool level_ = false;
+    u64 synced_ticks_ GUARDED_BY(mutex_) = 0;
+    u16 status_ GUARDED_BY(mutex_) = 0, enable_ GUARDED_BY(mutex_) = 0, control_ GUARDED_BY(mutex_) = 0;
+    bool level_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace triune::device

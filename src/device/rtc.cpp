@@ -64,8 +64,8 @@ Rtc::Rtc(bus::IrqLine& irq, base::EventLoop& loop, Clock utc_ns) : irq_(irq), ut
 Rtc::~Rtc() { timer_.reset(); }
 
 void Rtc::set_memory_size(u64 low_bytes, u64 high_bytes) {
-    const std::scoped_lock lock(mutex_);
-    const auto put = [&](u8 at, u64 v, u64 most, unsigned bytes) {
+    const base::MutexLock lock(mutex_);
+    const auto put = [&](u8 at, u64 v, u64 most, unsigned bytes) REQUIRES(mutex_) {
         v = std::min(v, most);
         for (unsigned i = 0; i < bytes; ++i) cmos_[at + i] = static_cast<u8>(v >> (8 * i));
     };
@@ -79,7 +79,7 @@ void Rtc::set_memory_size(u64 low_bytes, u64 high_bytes) {
 }
 
 void Rtc::reset() {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     sync_locked();
     cmos_[reg_b] &= static_cast<u8>(~b_enables);
     cmos_[reg_c] = 0;
@@ -222,7 +222,7 @@ void Rtc::arm_locked() {
 }
 
 void Rtc::expired() {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     sync_locked();
     update_irq_locked();
 }
@@ -298,12 +298,12 @@ void Rtc::write_register_locked(u8 index, u8 value) {
 }
 
 u8 Rtc::read8(u64 offset) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     return offset == 0 ? 0xff : read_register_locked(index_);  // the index port is write-only
 }
 
 void Rtc::write8(u64 offset, u8 value) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (offset == 0)
         index_ = value & 0x7f;
     else

@@ -5,10 +5,10 @@
 #include <array>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 #include "base/event_loop.h"
+#include "base/mutex.h"
 #include "device/byte_registers.h"
 
 namespace triune::device {
@@ -44,31 +44,31 @@ private:
         i64 seconds;
         u32 nanoseconds;
     };
-    [[nodiscard]] Now now_locked() const;
-    void sync_locked();
-    void latch_time_locked();
-    void set_time_locked();
-    [[nodiscard]] u8 read_register_locked(u8 index);
-    void write_register_locked(u8 index, u8 value);
-    [[nodiscard]] std::optional<i64> next_alarm_locked(i64 after) const;
-    [[nodiscard]] u64 period_ns_locked() const;
-    [[nodiscard]] u8 encode_locked(int v) const;
-    [[nodiscard]] int decode_locked(u8 v) const;
-    [[nodiscard]] u8 encode_hour_locked(int hour) const;
-    [[nodiscard]] int decode_hour_locked(u8 v) const;
-    void update_irq_locked();
-    void arm_locked();
+    [[nodiscard]] Now now_locked() const REQUIRES(mutex_);
+    void sync_locked() REQUIRES(mutex_);
+    void latch_time_locked() REQUIRES(mutex_);
+    void set_time_locked() REQUIRES(mutex_);
+    [[nodiscard]] u8 read_register_locked(u8 index) REQUIRES(mutex_);
+    void write_register_locked(u8 index, u8 value) REQUIRES(mutex_);
+    [[nodiscard]] std::optional<i64> next_alarm_locked(i64 after) const REQUIRES(mutex_);
+    [[nodiscard]] u64 period_ns_locked() const REQUIRES(mutex_);
+    [[nodiscard]] u8 encode_locked(int v) const REQUIRES(mutex_);
+    [[nodiscard]] int decode_locked(u8 v) const REQUIRES(mutex_);
+    [[nodiscard]] u8 encode_hour_locked(int hour) const REQUIRES(mutex_);
+    [[nodiscard]] int decode_hour_locked(u8 v) const REQUIRES(mutex_);
+    void update_irq_locked() REQUIRES(mutex_);
+    void arm_locked() REQUIRES(mutex_);
     void expired();
 
-    std::mutex mutex_;
+    base::Mutex mutex_;
     bus::IrqLine& irq_;
     Clock utc_ns_;
     std::unique_ptr<base::EventLoop::Timer> timer_;
-    std::array<u8, 128> cmos_{};
-    u8 index_ = 0;
-    i64 offset_seconds_ = 0;  ///< guest's clock less the host's
-    i64 synced_ns_ = 0;       ///< guest time up to which flags are known
-    bool irq_level_ = false;
+    std::array<u8, 128> cmos_ GUARDED_BY(mutex_){};
+    u8 index_ GUARDED_BY(mutex_) = 0;
+    i64 offset_seconds_ GUARDED_BY(mutex_) = 0;  ///< guest's clock less the host's
+    i64 synced_ns_ GUARDED_BY(mutex_) = 0;       ///< guest time up to which flags are known
+    bool irq_level_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace triune::device

@@ -39,7 +39,7 @@ Uart::Uart(bus::IrqLine& irq, backend::CharBackend& backend, base::EventLoop& lo
     timeout_timer_ = loop.make_timer([this] { timeout_passed(); });
     flush_timer_ = loop.make_timer([this] { flush(); });
     settle_timer_ = loop.make_timer([this] {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         resume_if_listening_locked();
     });
     backend_.on_input([this](std::span<const u8> bytes) { return input(bytes); });
@@ -54,7 +54,7 @@ Uart::~Uart() {
 }
 
 void Uart::reset() {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     flush_locked();
     head_ = count_ = 0;
     ier_ = fcr_ = lcr_ = mcr_ = lsr_errors_ = msr_delta_ = scratch_ = 0;
@@ -72,7 +72,7 @@ unsigned Uart::trigger() const {
 }
 
 size_t Uart::input(std::span<const u8> bytes) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     size_t taken = 0;
     while (listens_locked() && taken < bytes.size() && count_ < capacity()) receive_locked(bytes[taken++]);
     input_waits_ = taken < bytes.size();
@@ -130,7 +130,7 @@ u8 Uart::read_data_locked() {
 }
 
 void Uart::timeout_passed() {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     timeout_ = fifo_on() && count_ > 0;
     update_irq_locked();
 }
@@ -149,7 +149,7 @@ void Uart::transmit_locked(u8 byte) {
 }
 
 void Uart::flush() {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     flush_locked();
 }
 
@@ -211,7 +211,7 @@ void Uart::update_irq_locked() {
 }
 
 u8 Uart::read8(u64 offset) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     u8 value = 0;
     switch (offset) {
         case rbr_thr: value = lcr_ & lcr_dlab ? static_cast<u8>(divisor_) : read_data_locked(); break;
@@ -238,7 +238,7 @@ u8 Uart::read8(u64 offset) {
 }
 
 void Uart::write8(u64 offset, u8 value) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     status_polls_ = 0;
     switch (offset) {
         case rbr_thr:

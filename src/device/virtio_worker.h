@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <thread>
+
+#include "base/mutex.h"
 
 namespace triune::device {
 
@@ -15,7 +15,7 @@ public:
     explicit VirtioWorker(std::function<void()> body) : body_(std::move(body)), thread_([this] { loop(); }) {}
     ~VirtioWorker() {
         {
-            const std::lock_guard lock(mutex_);
+            const base::MutexLock lock(mutex_);
             quit_ = true;
         }
         changed_.notify_all();
@@ -25,24 +25,24 @@ public:
     VirtioWorker& operator=(const VirtioWorker&) = delete;
 
     void enable() {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         enabled_ = true;
         kicked_ = false;
     }
     /// Waits for a run under way; none begins afterwards. Not from `body`.
     void disable() {
-        std::unique_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         enabled_ = false;
-        changed_.wait(lock, [this] { return !busy_; });
+        while (busy_) changed_.wait(mutex_);
     }
     /// For long runs of `body`: false when somebody waits in disable() or for the end.
     [[nodiscard]] bool go_on() {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         return enabled_ && !quit_;
     }
     void kick() {
         {
-            const std::lock_guard lock(mutex_);
+            const base::MutexLock lock(mutex_);
             if (!enabled_ || kicked_) return;
             kicked_ = true;
             if (busy_) return;
@@ -52,10 +52,10 @@ public:
 
 private:
     void loop() {
-        std::unique_lock lock(mutex_);
+        base::MutexLock lock(mutex_);
         while (!quit_) {
             if (!enabled_ || !kicked_) {
-                changed_.wait(lock);
+                changed_.wait(mutex_);
                 continue;
             }
             kicked_ = false;
@@ -69,9 +69,10 @@ private:
     }
 
     std::function<void()> body_;
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    bool enabled_ = false, kicked_ = false, busy_ = false, quit_ = false;
+    base::Mutex mutex_;
+    base::ConditionVariable changed_;
+    bool enabled_ GUARDED_BY(mutex_) = false, kicked_ GUARDED_BY(mutex_) = false;
+    bool busy_ GUARDED_BY(mutex_) = false, quit_ GUARDED_BY(mutex_) = false;
     std::thread thread_;  // last: it uses the others
 };
 

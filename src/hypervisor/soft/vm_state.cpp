@@ -86,7 +86,7 @@ void VmState::drop_write_permissions(unsigned self) {
 void VmState::code_written(Gpa gpa, u64 size) {
     for (const auto& slot : slots_) {
         {
-            const std::lock_guard lock(slot->code_mutex);
+            const base::MutexLock lock(slot->code_mutex);
             auto& queue = slot->code_written;
             const bool known = !queue.empty() && gpa >= queue.back().gpa &&
                                gpa + size <= queue.back().gpa + queue.back().size;

@@ -9,9 +9,9 @@
 /// slot's code queue lock is a leaf.
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/soft/irqchip/irqchip.h"
 #include "hypervisor/soft/mmu/arena.h"
@@ -30,8 +30,8 @@ struct VcpuSlot {
         Gpa gpa;
         u64 size;
     };
-    std::mutex code_mutex;
-    std::vector<Range> code_written;
+    base::Mutex code_mutex;
+    std::vector<Range> code_written GUARDED_BY(code_mutex);
 
     cpu::VcpuContext& context() { return arena->context(); }
 };

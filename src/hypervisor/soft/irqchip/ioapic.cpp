@@ -16,7 +16,7 @@ constexpr u64 writable = 0xff00'0000'0001'afff;
 }  // namespace
 
 void IoApic::reset() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     entry_.fill(masked);
     select_ = id_ = 0;
 }
@@ -39,7 +39,7 @@ void IoApic::service(unsigned pin) {
 
 void IoApic::set_pin(unsigned pin, bool asserted) {
     if (pin >= pins) return;
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const u32 bit = 1u << pin;
     const bool was = lines_ & bit;
     if (was == asserted) return;
@@ -49,7 +49,7 @@ void IoApic::set_pin(unsigned pin, bool asserted) {
 }
 
 void IoApic::eoi(u8 vector) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     for (unsigned pin = 0; pin < pins; ++pin) {
         u64& e = entry_[pin];
         if (static_cast<u8>(e) != vector || !(e & level_trigger) || !(e & remote_irr)) continue;
@@ -87,7 +87,7 @@ void IoApic::write_register(u32 value) {
 }
 
 u32 IoApic::read(u64 offset) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     switch (offset) {
         case io_regsel: return select_;
         case io_win: return read_register();
@@ -98,12 +98,12 @@ u32 IoApic::read(u64 offset) {
 void IoApic::write(u64 offset, u32 value) {
     switch (offset) {
         case io_regsel: {
-            const std::lock_guard lock(mutex_);
+            const base::MutexLock lock(mutex_);
             select_ = value & 0xff;
             break;
         }
         case io_win: {
-            const std::lock_guard lock(mutex_);
+            const base::MutexLock lock(mutex_);
             write_register(value);
             break;
         }

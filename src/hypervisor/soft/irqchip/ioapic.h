@@ -4,8 +4,8 @@
 
 #include <array>
 #include <functional>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "hypervisor/soft/irqchip/message.h"
 
 namespace triune::hypervisor::soft::irqchip {
@@ -32,15 +32,15 @@ public:
 
 private:
     static constexpr u64 remote_irr = 1 << 14, level_trigger = 1 << 15, masked = 1 << 16;
-    u32 read_register() const;
-    void write_register(u32 value);
-    void service(unsigned pin);
+    u32 read_register() const REQUIRES(mutex_);
+    void write_register(u32 value) REQUIRES(mutex_);
+    void service(unsigned pin) REQUIRES(mutex_);
 
     std::function<bool(const Message&)> send_;
-    std::mutex mutex_;
-    std::array<u64, pins> entry_{};
-    u32 lines_ = 0;  ///< a bit a pin: asserted
-    u32 select_ = 0, id_ = 0;
+    base::Mutex mutex_;
+    std::array<u64, pins> entry_ GUARDED_BY(mutex_){};
+    u32 lines_ GUARDED_BY(mutex_) = 0;  ///< a bit a pin: asserted
+    u32 select_ GUARDED_BY(mutex_) = 0, id_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace triune::hypervisor::soft::irqchip

@@ -32,7 +32,7 @@ u64 LapicTimer::divider() const {
 }
 
 void LapicTimer::reset() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     lvt_ = 1u << 16;
     divide_ = initial_ = 0;
     tsc_deadline_ = 0;
@@ -88,7 +88,7 @@ void LapicTimer::expire(u64 now) {
 }
 
 void LapicTimer::poll() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     expire(base::monotonic_ns());
 }
 
@@ -98,7 +98,7 @@ void LapicTimer::start(u64 now) {
 }
 
 void LapicTimer::set_lvt(u32 value) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     expire(base::monotonic_ns());  // what came due did so under the old entry
     const bool was_deadline = mode() == Mode::tsc_deadline;
     lvt_ = value;
@@ -112,7 +112,7 @@ void LapicTimer::set_lvt(u32 value) {
 }
 
 void LapicTimer::set_divide(u32 value) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const u64 now = base::monotonic_ns();
     expire(now);
     const u64 before = divider();
@@ -126,7 +126,7 @@ void LapicTimer::set_divide(u32 value) {
 }
 
 void LapicTimer::set_initial(u32 value) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (mode() == Mode::tsc_deadline) return;
     initial_ = value;
     start(base::monotonic_ns());
@@ -134,7 +134,7 @@ void LapicTimer::set_initial(u32 value) {
 }
 
 u32 LapicTimer::current() const {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (mode() == Mode::tsc_deadline || initial_ == 0) return 0;
     const u64 now = base::monotonic_ns();
     const u64 period = period_ns();
@@ -147,7 +147,7 @@ u32 LapicTimer::current() const {
 }
 
 void LapicTimer::set_tsc_deadline(u64 guest_tsc) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (mode() != Mode::tsc_deadline) return;
     const u64 now = base::monotonic_ns();
     expire(now);
@@ -160,7 +160,7 @@ void LapicTimer::set_tsc_deadline(u64 guest_tsc) {
 }
 
 u64 LapicTimer::tsc_deadline() const {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (mode() != Mode::tsc_deadline || !tsc_deadline_) return 0;
     return vcpu_.guest_tsc() >= tsc_deadline_ ? 0 : tsc_deadline_;
 }

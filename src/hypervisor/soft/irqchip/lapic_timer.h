@@ -5,9 +5,9 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "base/event_loop.h"
+#include "base/mutex.h"
 #include "hypervisor/soft/cpu/context.h"
 
 namespace triune::hypervisor::soft::irqchip {
@@ -38,23 +38,23 @@ public:
 private:
     static constexpr u64 never = ~u64{0};
     enum class Mode : u8 { one_shot, periodic, tsc_deadline };
-    [[nodiscard]] Mode mode() const;
-    [[nodiscard]] bool masked() const { return lvt_ & (1u << 16); }
+    [[nodiscard]] Mode mode() const REQUIRES(mutex_);
+    [[nodiscard]] bool masked() const REQUIRES(mutex_) { return lvt_ & (1u << 16); }
     [[nodiscard]] u64 divider() const;
-    [[nodiscard]] u64 period_ns() const { return u64{initial_} * divider(); }
-    void start(u64 now);
-    void expire(u64 now);
-    void publish();
-    [[nodiscard]] u64 deadline_to_ns(u64 now) const;
+    [[nodiscard]] u64 period_ns() const REQUIRES(mutex_) { return u64{initial_} * divider(); }
+    void start(u64 now) REQUIRES(mutex_);
+    void expire(u64 now) REQUIRES(mutex_);
+    void publish() REQUIRES(mutex_);
+    [[nodiscard]] u64 deadline_to_ns(u64 now) const REQUIRES(mutex_);
 
     cpu::VcpuContext& vcpu_;
     std::function<void(u8)> fire_;
-    mutable std::mutex mutex_;
-    u32 lvt_ = 1u << 16;
+    mutable base::Mutex mutex_;
+    u32 lvt_ GUARDED_BY(mutex_) = 1u << 16;
     u32 divide_ = 0, initial_ = 0;
-    u64 start_ns_ = 0;
-    u64 next_ns_ = never;
-    u64 tsc_deadline_ = 0;
+    u64 start_ns_ GUARDED_BY(mutex_) = 0;
+    u64 next_ns_ GUARDED_BY(mutex_) = never;
+    u64 tsc_deadline_ GUARDED_BY(mutex_) = 0;
     std::atomic<u64> published_{never};
     std::unique_ptr<base::EventLoop::Timer> host_;  ///< last: its handler may run until it is gone
 };

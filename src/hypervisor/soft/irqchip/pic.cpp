@@ -144,13 +144,13 @@ void PicPair::update() {
 
 void PicPair::set_irq(unsigned irq, bool level) {
     if (irq >= 16 || irq == cascade) return;
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     (irq < 8 ? master_ : slave_).set_irq(irq & 7, level);
     update();
 }
 
 u8 PicPair::read(u16 port) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (port == 0x4d0) return master_.elcr();
     if (port == 0x4d1) return slave_.elcr();
     const u8 v = (port & 0x80 ? slave_ : master_).read(port & 1);
@@ -159,7 +159,7 @@ u8 PicPair::read(u16 port) {
 }
 
 void PicPair::write(u16 port, u8 value) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (port == 0x4d0)
         master_.set_elcr(value & elcr_mask[0]);
     else if (port == 0x4d1)
@@ -170,7 +170,7 @@ void PicPair::write(u16 port, u8 value) {
 }
 
 int PicPair::acknowledge() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const int irq = master_.pending();
     if (irq < 0) return -1;
     u8 vector = master_.acknowledge();

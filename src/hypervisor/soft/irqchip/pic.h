@@ -5,8 +5,8 @@
 #include <array>
 #include <atomic>
 #include <functional>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "base/types.h"
 
 namespace triune::hypervisor::soft::irqchip {
@@ -61,11 +61,11 @@ public:
     int acknowledge();
 
 private:
-    void update();
+    void update() REQUIRES(mutex_);
 
     std::function<void()> rises_;
-    std::mutex mutex_;
-    Pic8259 master_{true}, slave_{false};
+    base::Mutex mutex_;
+    Pic8259 master_ GUARDED_BY(mutex_){true}, slave_ GUARDED_BY(mutex_){false};
     std::atomic<bool> output_{false};
 };
 

@@ -42,7 +42,7 @@ void Pit::update_irq0(u64 now) {
 }
 
 void Pit::expired() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (next_rise_ == PitCounter::never) return;
     const u64 now = now_ticks();
     if (now < next_rise_) return timer_->arm(ticks_to_ns(next_rise_));
@@ -55,7 +55,7 @@ void Pit::expired() {
 }
 
 u8 Pit::read(u16 port) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const u64 now = now_ticks();
     if (port == 0x61)
         return static_cast<u8>(counter_[2].gate() | speaker_ << 1 | (now / refresh_ticks & 1) << 4 |
@@ -65,7 +65,7 @@ u8 Pit::read(u16 port) {
 }
 
 void Pit::write(u16 port, u8 value) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const u64 now = now_ticks();
     if (port == 0x61) {
         speaker_ = value & 2;

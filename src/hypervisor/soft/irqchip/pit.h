@@ -5,9 +5,9 @@
 #include <array>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "base/event_loop.h"
+#include "base/mutex.h"
 
 namespace triune::hypervisor::soft::irqchip {
 
@@ -73,15 +73,15 @@ private:
     [[nodiscard]] u64 now_ticks() const;
     [[nodiscard]] u64 ticks_to_ns(u64 ticks) const;
     void expired();
-    void update_irq0(u64 now);
+    void update_irq0(u64 now) REQUIRES(mutex_);
 
     std::function<void(bool)> irq0_;
-    std::mutex mutex_;
-    std::array<PitCounter, 3> counter_;
+    base::Mutex mutex_;
+    std::array<PitCounter, 3> counter_ GUARDED_BY(mutex_);
     u64 origin_ns_;
-    u64 next_rise_ = PitCounter::never;
-    bool line_ = false;
-    bool speaker_ = false;
+    u64 next_rise_ GUARDED_BY(mutex_) = PitCounter::never;
+    bool line_ GUARDED_BY(mutex_) = false;
+    bool speaker_ GUARDED_BY(mutex_) = false;
     std::unique_ptr<base::EventLoop::Timer> timer_;  ///< last: its handler may run until it is gone
 };
 
