@@ -86,6 +86,7 @@ struct VmDefinition {
     std::uint64_t code_cache_bytes = std::uint64_t{64} << 20;  ///< per vCPU; at most 800 MiB for all of them
     std::string trace;                                         ///< comma-separated events; written to stderr
     bool perf_map = false;
+    bool measure_time = false;  ///< stats() tells where the processors' time went; a few percent slower
 };
 
 /// How a VM ended.

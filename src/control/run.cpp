@@ -137,11 +137,11 @@ void RunCommand::declare(CLI::App& app) {
     app.add_option(
            "--stats",
            [this](const CLI::results_t& texts) {
-               stats = true;
+               stats = definition.measure_time = true;
                stats_file = texts.empty() ? "" : texts.back();
                return true;
            },
-           "Print counters at the end, to stderr or FILE (write --stats=FILE)")
+           "Print counters and times at the end, to stderr or FILE (write --stats=FILE)")
         ->type_name("[=FILE]")
         ->expected(0, 1);
     app.add_option("--trace", d.trace, "Write events to stderr: a list of port, mmio, irq, msi")

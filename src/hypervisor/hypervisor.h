@@ -111,6 +111,7 @@ struct VmConfig {
     x86::CpuModel cpu;
     u64 code_cache_bytes = u64{64} << 20;  ///< per vCPU, bound of the translated code; 800 MiB for all
     bool perf_map = false;
+    bool measure_time = false;  ///< Counters::time is kept: a few percent slower
     memory::GuestMemory* memory = nullptr;
     Io* io = nullptr;
     base::EventLoop* loop = nullptr;

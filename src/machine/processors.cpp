@@ -122,8 +122,7 @@ void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::C
     }
     const std::lock_guard lock(mutex_);
     vcpus_[index] = nullptr;
-    const observe::Counters& mine = (*vcpu)->counters();
-    for (size_t i = 0; i < mine.value.size(); ++i) counters.value[i] += mine.value[i];
+    counters.add((*vcpu)->counters());
     // The vCPU goes while this thread holds the lock: nobody can reach it any more.
     vcpu->reset();
 }

@@ -5,10 +5,11 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <algorithm>
 #include <cstring>
-#include <mutex>
 #include <thread>
 
+#include "base/mutex.h"
 #include "machine/backends.h"
 #include "machine/board.h"
 #include "machine/engine.h"
@@ -69,9 +70,9 @@ private:
     machine::Trace trace_;
     std::unique_ptr<LoopThread> events_;  // outlives all that uses the loop
     Backends backends_;
-    std::mutex mutex_;
+    base::Mutex mutex_;
     std::unique_ptr<Board> board_;
-    bool stopped_ = false;
+    bool stopped_ GUARDED_BY(mutex_) = false;
     observe::Counters counters_;
     u64 boots_ = 0, run_ns_ = 0;
 };
@@ -103,7 +104,7 @@ std::expected<void, VmError> HostedVm::prepare() {
 std::expected<void, VmError> HostedVm::new_board() {
     auto board = Board::create(definition_, model_, backends_, events_->loop(), trace_);
     if (!board) return std::unexpected(board.error());
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     board_ = std::move(*board);
     if (stopped_) board_->end({{VmEnd::stopped, {}}});
     ++boots_;
@@ -115,7 +116,7 @@ VmOutcome HostedVm::run_until_end() {
         const RunEnd end = board_->run(counters_);
         std::unique_ptr<Board> old;
         {
-            const std::lock_guard lock(mutex_);
+            const base::MutexLock lock(mutex_);
             old = std::move(board_);
         }
         old.reset();  // devices have let go of the backends before the next boot takes them
@@ -140,7 +141,7 @@ VmOutcome HostedVm::run() {
 }
 
 void HostedVm::stop() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     stopped_ = true;
     if (board_) board_->end({{VmEnd::stopped, {}}});
 }
@@ -149,6 +150,10 @@ std::vector<StatLine> HostedVm::stats() const {
     std::vector<StatLine> lines{{"boots", boots_}, {"wall time, ms", run_ns_ / 1'000'000}};
     for (size_t i = 0; i < counters_.value.size(); ++i)
         lines.push_back({std::string(observe::counter_names[i]), counters_.value[i]});
+    const u64 ticks_per_ms = std::max<u64>(x86::host_tsc_hz() / 1000, 1);
+    for (size_t i = 0; definition_.measure_time && i < observe::activity_names.size(); ++i)
+        lines.push_back({fmt::format("processor time, ms: {}", observe::activity_names[i]),
+                         counters_.time.ticks(static_cast<observe::Activity>(i)) / ticks_per_ms});
     return lines;
 }
 

@@ -22,7 +22,12 @@ namespace triune::observe {
     X(blocks_invalidated, "blocks invalidated")                       \
     X(engine_entries, "entries into translated code")                 \
     X(declined, "instructions left to the reference engine")          \
-    X(indirect_misses, "indirect branch look-ups")                    \
+    X(exits_link, "exits: a jump not linked yet")                     \
+    X(exits_signal, "exits: something waits for the run loop")        \
+    X(exits_vector, "exits: vector state not loaded")                 \
+    X(exits_page_fault, "exits: page fault")                          \
+    X(exits_system, "exits: system instruction")                      \
+    X(indirect_misses, "exits: indirect branch look-up")              \
     X(tlb_misses, "TLB misses")                                       \
     X(tlb_flushes, "TLB flushes")                                     \
     X(page_walks, "page walks")                                       \
@@ -48,10 +53,84 @@ inline constexpr std::array<std::string_view, static_cast<size_t>(Counter::count
 #undef X
 };
 
+// What a processor's thread spends its time on.
+#define TRIUNE_ACTIVITIES(X)                          \
+    X(monitor, "the monitor itself")                  \
+    X(translated, "translated code")                  \
+    X(translating, "translating")                     \
+    X(tlb_miss, "TLB misses of translated code")      \
+    X(reference, "the reference engine")              \
+    X(devices, "devices and interrupt chip")          \
+    X(events, "delivering interrupts and exceptions") \
+    X(halted, "halted")
+
+enum class Activity : u8 {
+#define X(id, text) id,
+    TRIUNE_ACTIVITIES(X)
+#undef X
+        count_
+};
+
+inline constexpr std::array<std::string_view, static_cast<size_t>(Activity::count_)> activity_names = {
+#define X(id, text) text,
+    TRIUNE_ACTIVITIES(X)
+#undef X
+};
+
+/// Where a thread's time goes: every moment belongs to one activity. Costs a predicted branch at each
+/// change unless it was started, then a read of the time-stamp counter.
+class TimeLedger {
+public:
+    void start() {
+        on_ = true;
+        since_ = __builtin_ia32_rdtsc();
+    }
+    /// From now on it is `to`. The activity until now, for the way back.
+    Activity enter(Activity to) {
+        const Activity from = now_;
+        if (on_) [[unlikely]] {
+            const u64 tsc = __builtin_ia32_rdtsc();
+            ticks_[static_cast<size_t>(from)] += tsc - since_;
+            since_ = tsc;
+            now_ = to;
+        }
+        return from;
+    }
+    [[nodiscard]] u64 ticks(Activity a) const { return ticks_[static_cast<size_t>(a)]; }
+    [[nodiscard]] bool started() const { return on_; }
+    void add(const TimeLedger& o) {
+        for (size_t i = 0; i < ticks_.size(); ++i) ticks_[i] += o.ticks_[i];
+    }
+
+private:
+    bool on_ = false;
+    Activity now_ = Activity::monitor;
+    u64 since_ = 0;
+    std::array<u64, static_cast<size_t>(Activity::count_)> ticks_{};
+};
+
+/// An activity for the lifetime of this object.
+class TimedScope {
+public:
+    TimedScope(TimeLedger& ledger, Activity a) : ledger_(ledger), before_(ledger.enter(a)) {}
+    ~TimedScope() { ledger_.enter(before_); }
+    TimedScope(const TimedScope&) = delete;
+    TimedScope& operator=(const TimedScope&) = delete;
+
+private:
+    TimeLedger& ledger_;
+    Activity before_;
+};
+
 struct Counters {
     std::array<u64, static_cast<size_t>(Counter::count_)> value{};
+    TimeLedger time;
 
     void add(Counter c, u64 n = 1) { value[static_cast<size_t>(c)] += n; }
+    void add(const Counters& o) {
+        for (size_t i = 0; i < value.size(); ++i) value[i] += o.value[i];
+        time.add(o.time);
+    }
     [[nodiscard]] u64 get(Counter c) const { return value[static_cast<size_t>(c)]; }
 };
 

@@ -8,6 +8,7 @@ namespace triune::hypervisor::soft {
 
 using cpu::EngineExit;
 using cpu::Signal;
+using observe::Activity;
 using observe::Counter;
 using system::System;
 
@@ -27,13 +28,14 @@ SoftVcpu::SoftVcpu(std::shared_ptr<VmState> vm, unsigned index)
       slot_(vm_->slot(index)),
       c_(slot_.context()),
       apic_(vm_->chip().apic(index)),
-      io_(vm_->chip(), index, *vm_->config().io),
+      io_(vm_->chip(), index, *vm_->config().io, c_.counters.time),
       mmu_(c_, slot_.arena->tlb()),
       system_(c_, mmu_),
       interp_(system_),
       translator_(make_translator(*vm_, system_, *slot_.arena)),
       engine_(translator_ ? static_cast<cpu::Engine&>(*translator_) : interp_) {
     c_.io = &io_;
+    if (vm_->config().measure_time) c_.counters.time.start();
 }
 
 void SoftVcpu::set_state(const x86::VcpuState& s) {
@@ -67,7 +69,10 @@ Exit SoftVcpu::run() {
 
 void SoftVcpu::sleep(u64 deadline_ns) {
     slot_.in_guest.store(0, std::memory_order_seq_cst);
-    c_.signals.wait(deadline_ns);
+    {
+        const observe::TimedScope timed(c_.counters.time, Activity::halted);
+        c_.signals.wait(deadline_ns);
+    }
     // Its own timer wakes this thread by itself: no other thread has to hand the interrupt over.
     if (apic_.next_deadline_ns() <= base::monotonic_ns()) apic_.poll_timer();
 }
@@ -91,7 +96,7 @@ bool SoftVcpu::take_signals() {
 void SoftVcpu::invalidate_written_code() {
     std::vector<VcpuSlot::Range> ranges;
     {
-        const std::lock_guard lock(slot_.code_mutex);
+        const base::MutexLock lock(slot_.code_mutex);
         ranges.swap(slot_.code_written);
     }
     for (const auto& r : ranges) {
@@ -147,6 +152,7 @@ bool SoftVcpu::inject() {
 
 /// True unless the guest is lost. Stops early at whatever the run loop must see.
 bool SoftVcpu::reference_steps(unsigned count) {
+    const observe::TimedScope timed(c_.counters.time, Activity::reference);
     const bool code64 = c_.state.code64();
     while (count--) {
         const auto done = interp_.step();
@@ -169,7 +175,12 @@ bool SoftVcpu::execute() {
     // A second NMI comes with the IRET that ends the first one's handler; only single steps see that.
     if (nmi_pending_) return reference_steps(longest);
     const u64 start = c_.state.rip;
-    switch (engine_.run()) {
+    const auto run_engine = [this] {
+        const observe::TimedScope timed(c_.counters.time,
+                                        translator_ ? Activity::monitor : Activity::reference);
+        return engine_.run();
+    };
+    switch (run_engine()) {
         case EngineExit::signalled:
         case EngineExit::budget: return true;
         case EngineExit::halted: c_.counters.add(Counter::halts); return true;

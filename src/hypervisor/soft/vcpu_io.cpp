@@ -26,6 +26,7 @@ u64 part_of(u32 value, u64 offset, unsigned size) {
 
 // The chip's registers are bytes: a wider access is several (an ISA bus splits it likewise).
 u32 VcpuIo::port_read(u16 port, unsigned size) {
+    const observe::TimedScope timed(time_, observe::Activity::devices);
     if (!touches_chip(port, size)) [[likely]]
         return next_.port_read(port, size);
     u32 value = 0;
@@ -38,6 +39,7 @@ u32 VcpuIo::port_read(u16 port, unsigned size) {
 }
 
 void VcpuIo::port_write(u16 port, u32 value, unsigned size) {
+    const observe::TimedScope timed(time_, observe::Activity::devices);
     if (!touches_chip(port, size)) [[likely]]
         return next_.port_write(port, value, size);
     for (unsigned i = 0; i < size; ++i) {
@@ -51,6 +53,7 @@ void VcpuIo::port_write(u16 port, u32 value, unsigned size) {
 }
 
 u64 VcpuIo::mmio_read(Gpa gpa, unsigned size) {
+    const observe::TimedScope timed(time_, observe::Activity::devices);
     // Registers lie 16 bytes apart; what is between them reads as zero (Intel SDM 3A 11.4.1).
     if (in_apic_page(gpa)) {
         const u32 offset = static_cast<u32>(gpa & page_mask);
@@ -64,6 +67,7 @@ u64 VcpuIo::mmio_read(Gpa gpa, unsigned size) {
 }
 
 void VcpuIo::mmio_write(Gpa gpa, u64 value, unsigned size) {
+    const observe::TimedScope timed(time_, observe::Activity::devices);
     if (in_apic_page(gpa)) {
         const u32 offset = static_cast<u32>(gpa & page_mask);
         if (size >= 4 && !(offset & 15)) apic_.write_mmio(offset, static_cast<u32>(value));

@@ -11,8 +11,8 @@ namespace triune::hypervisor::soft {
 /// rest goes on to the VM's Io.
 class VcpuIo final : public Io {
 public:
-    VcpuIo(irqchip::IrqChip& chip, unsigned vcpu, Io& next)
-        : chip_(chip), apic_(chip.apic(vcpu)), next_(next) {}
+    VcpuIo(irqchip::IrqChip& chip, unsigned vcpu, Io& next, observe::TimeLedger& time)
+        : chip_(chip), apic_(chip.apic(vcpu)), next_(next), time_(time) {}
 
     u32 port_read(u16 port, unsigned size) override;
     void port_write(u16 port, u32 value, unsigned size) override;
@@ -27,6 +27,7 @@ private:
     irqchip::IrqChip& chip_;
     irqchip::Lapic& apic_;
     Io& next_;
+    observe::TimeLedger& time_;
 };
 
 }  // namespace triune::hypervisor::soft

@@ -94,10 +94,12 @@ TEST_F(VmStateTest, WrittenCodeIsQueuedForEveryVcpuAndBounded) {
     ASSERT_TRUE(memory->write(0x3010, &value, 4));
     for (unsigned i = 0; i < 3; ++i) {
         EXPECT_TRUE(vm->slot(i).context().signals.take(cpu::Signal::code_written));
+        const base::MutexLock lock(vm->slot(i).code_mutex);
         ASSERT_EQ(vm->slot(i).code_written.size(), 1u);
         EXPECT_LE(vm->slot(i).code_written[0].gpa, 0x3010u);
     }
     for (Gpa gpa = 0; gpa < 1000 * 4096; gpa += 8192) vm->code_written(gpa, 4);
+    const base::MutexLock lock(vm->slot(0).code_mutex);
     EXPECT_LE(vm->slot(0).code_written.size(), 65u);
     u64 covered = 0;
     for (const auto& r : vm->slot(0).code_written)
@@ -107,7 +109,8 @@ TEST_F(VmStateTest, WrittenCodeIsQueuedForEveryVcpuAndBounded) {
 }
 
 TEST_F(VmStateTest, ChipPortsAreTakenOutByteByByte) {
-    VcpuIo to(vm->chip(), 0, io);
+    observe::TimeLedger time;
+    VcpuIo to(vm->chip(), 0, io, time);
     to.port_write(0x21, 0xfb, 1);
     EXPECT_EQ(to.port_read(0x21, 1), 0xfbu);
     EXPECT_TRUE(io.accesses.empty());
@@ -119,7 +122,8 @@ TEST_F(VmStateTest, ChipPortsAreTakenOutByteByByte) {
 }
 
 TEST_F(VmStateTest, ApicPageFollowsItsBaseAndMode) {
-    VcpuIo to(vm->chip(), 1, io);
+    observe::TimeLedger time;
+    VcpuIo to(vm->chip(), 1, io, time);
     EXPECT_EQ(to.mmio_read(0xfee00020, 4), 1u << 24);
     EXPECT_EQ(to.mmio_read(0xfee00023, 1), 1u);
     EXPECT_EQ(to.mmio_read(0xfee00024, 4), 0u);

@@ -19,6 +19,7 @@ u8* host_address(mmu::Mmu& mmu, EngineData& data, u64 gva, bool write, mmu::TlbM
     data.reason = LeaveReason::declined;
     if (!mmu.canonical(gva)) return nullptr;
     mmu.vcpu().counters.add(observe::Counter::tlb_misses);
+    const observe::TimedScope timed(mmu.vcpu().counters.time, observe::Activity::tlb_miss);
     const auto t = mmu.fill(gva, write ? mmu::Access::write : mmu::Access::read, mode);
     if (!t) {
         data.reason = LeaveReason::page_fault;

@@ -53,6 +53,7 @@ struct Translator::Impl final : FaultClient {
     Block* look_up(bool unmerged = false);
     LeaveReason enter(const Block& block);
     LeaveReason enter(u64 host, mmu::TlbMode mode);
+    void count_exit(LeaveReason reason);
     [[nodiscard]] mmu::TlbMode current_mode() const {
         return mmu.mode_for(vcpu.state.cpl() == 3 ? mmu::Privilege::user : mmu::Privilege::supervisor);
     }
@@ -105,6 +106,7 @@ bool Translator::Impl::can_run() const {
 }
 
 Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged) {
+    const observe::TimedScope timed(vcpu.counters.time, observe::Activity::translating);
     if (cache.full()) {
         cache.flush();
         ++flush_count;
@@ -206,6 +208,19 @@ Block* Translator::Impl::look_up(bool unmerged) {
     return block;
 }
 
+/// Declined instructions and look-ups are counted where they are dealt with.
+void Translator::Impl::count_exit(LeaveReason reason) {
+    switch (reason) {
+        case LeaveReason::link: vcpu.counters.add(Counter::exits_link); break;
+        case LeaveReason::signalled: vcpu.counters.add(Counter::exits_signal); break;
+        case LeaveReason::vector: vcpu.counters.add(Counter::exits_vector); break;
+        case LeaveReason::page_fault: vcpu.counters.add(Counter::exits_page_fault); break;
+        case LeaveReason::system: vcpu.counters.add(Counter::exits_system); break;
+        case LeaveReason::declined:
+        case LeaveReason::lookup: break;
+    }
+}
+
 LeaveReason Translator::Impl::enter(const Block& block) {
     const CodeOffset entry = block.crosses ? block.entry_checked : block.entry_memory;
     return enter(reinterpret_cast<u64>(arena.code() + entry), block.mode);
@@ -216,10 +231,12 @@ LeaveReason Translator::Impl::enter(u64 host, mmu::TlbMode tlb_mode) {
     data.shadow_sp = data.shadow_sp_of_mode[mode];
     data.mode = mode;
     vcpu.counters.add(Counter::engine_entries);
+    const observe::TimedScope timed(vcpu.counters.time, observe::Activity::translated);
     using Enter = void (*)(u64);
     reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter)(host);
     data.shadow_sp_of_mode[data.mode] = data.shadow_sp;
     save_vector();
+    count_exit(data.reason);
     return data.reason;
 }
 

@@ -218,6 +218,7 @@ constexpr bool sets_rf(u8 v) {
 }  // namespace
 
 System::Delivered System::deliver_fault(const Fault& first) {
+    const observe::TimedScope timed(vcpu_.counters.time, observe::Activity::events);
     auto& st = vcpu_.state;
     Fault f = first;
     // The first exception is itself "external" to those its delivery raises. At most a benign one,
@@ -258,6 +259,7 @@ System::Delivered System::deliver_fault(const Fault& first) {
 }
 
 System::Delivered System::deliver_interrupt(u8 vector, EventKind kind) {
+    const observe::TimedScope timed(vcpu_.counters.time, observe::Activity::events);
     auto& st = vcpu_.state;
     vcpu_.counters.add(observe::Counter::interrupts);
     Event e;
