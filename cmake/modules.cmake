@@ -1,5 +1,9 @@
 # One line a module: name, folder, and the modules it may include (with what those may include).
 # tools/check_layers.py reads this same table and refuses any other include.
+set(unit_timeout 120)
+if(TRIUNE_ASAN OR TRIUNE_TSAN)
+  set(unit_timeout 900)
+endif()
 function(triune_module name dir)
   cmake_parse_arguments(M "" "" "DEPS;LIBS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.cpp)
@@ -20,7 +24,8 @@ function(triune_module name dir)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE triune_${name} GTest::gtest GTest::gtest_main)
     add_test(NAME unit/${name} COMMAND ${name}_test)
-    set_tests_properties(unit/${name} PROPERTIES TIMEOUT 120)
+    set_tests_properties(unit/${name} PROPERTIES TIMEOUT ${unit_timeout})
+    set_property(GLOBAL APPEND PROPERTY TRIUNE_UNIT_TESTS ${name}_test)
   endif()
 endfunction()
 
