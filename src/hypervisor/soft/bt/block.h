@@ -26,7 +26,8 @@ struct DirectExit {
     mmu::TlbMode mode = mmu::TlbMode::user;  ///< mode that the target runs in
     bool unmerged = false;                   ///< to the target's variant without merged accesses
     bool same_page = false;                  ///< target lies in the source's virtual page
-    bool back_edge = false;  ///< target lies at or before the source: a loop must be interruptible
+    /// Signals must be looked for: a call, or not forward (it may be part of a loop), or after STI.
+    bool polls = false;
 };
 
 /// What a block needs of the guest's flags when it begins.
@@ -67,6 +68,7 @@ struct Block {
     CodeOffset begin = 0, end = 0;            ///< entries and body
     CodeOffset cold_begin = 0, cold_end = 0;  ///< cold paths (TLB misses, unlinked exits): elsewhere
     CodeOffset entry_memory = 0;              ///< flags in memory; same page or mapping known to hold
+    CodeOffset entry_forward = 0;             ///< like entry_memory, without looking for signals
     CodeOffset entry_checked = 0;             ///< flags in memory; verifies the mapping first
     CodeOffset entry_host = 0;                ///< flags in the host's flags
     CodeOffset entry_host_full = 0;           ///< the same, verifies the mapping and polls for signals

@@ -20,6 +20,8 @@ struct Options {
     bool continue_after_calls = true;  ///< a block goes on at the return address of a direct call
     bool merge_accesses = true;        ///< one TLB probe for accesses a known distance apart
     bool cache_registers = true;       ///< values of memory-homed registers stay in scratch registers
+    bool add_in_address = true;        ///< a probe leaves its last addition to the access's address
+    bool poll_everywhere = false;      ///< look for signals on forward jumps too
     unsigned max_instructions = 64;    ///< per block; 1 for single-instruction blocks
     bool perf_map = false;             ///< write /tmp/perf-PID.map
 };

@@ -28,7 +28,8 @@ protected:
 INSTANTIATE_TEST_SUITE_P(Settings, Bt,
                          testing::Values(Options{}, Options{.max_instructions = 1}, Options{.chain = false},
                                          Options{.continue_after_calls = false, .merge_accesses = false},
-                                         Options{.chain = false, .cache_registers = false}));
+                                         Options{.chain = false, .cache_registers = false},
+                                         Options{.add_in_address = false, .poll_everywhere = true}));
 
 TEST_P(Bt, RegistersThatLiveInMemory) {
     a.mov(r10, 5);

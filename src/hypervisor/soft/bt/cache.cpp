@@ -81,10 +81,11 @@ void BlockCache::link(u32 exit_id, Block& target) {
     const bool check = target.checked && (!x.same_page || target.crosses);
     CodeOffset entry;
     if (x.flags == FlagsAt::memory) {
-        entry = check ? target.entry_checked : target.entry_memory;
+        entry = check ? target.entry_checked : x.polls ? target.entry_memory : target.entry_forward;
     } else {
-        const bool full = check || (x.back_edge && target.need == FlagsNeed::host);
+        const bool full = check || (x.polls && target.need == FlagsNeed::host);
         entry = full ? target.entry_host_full : target.entry_host;
+        if (!check && !x.polls && target.need == FlagsNeed::none) entry = target.entry_forward;
     }
     e_.set_target(x.patch, entry);
     x.target_block = target.id;

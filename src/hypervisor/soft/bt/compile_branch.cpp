@@ -92,6 +92,8 @@ void BlockCompiler::call(size_t i) {
     push_return_address(i);
     const u64 target = next_rip(i) + static_cast<u64>(insns_[i].op[0].disp);
     exit_to(target, e_.call_forward(), FlagsAt::memory);
+    // A tree of calls can take exponential time without one jump back.
+    exits_.back().polls = true;
     return_site(i);
 }
 

@@ -45,9 +45,10 @@ void BlockCompiler::copy(size_t i) {
     const Insn& insn = insns_[i];
     const Operand* mem = insn.memory();
     int displacement = 0;
+    bool indexed = false;
     if (mem) {
         before_clobber(i);
-        displacement = access(i, *mem, mem->bits / 8, mem->written);
+        displacement = access(i, *mem, mem->bits / 8, mem->written, &indexed);
     }
     before_execute(i);
     if (move(i)) return;
@@ -58,6 +59,7 @@ void BlockCompiler::copy(size_t i) {
     }
     Renaming renaming;
     if (mem) renaming.base = scratch0, renaming.disp = displacement;
+    if (indexed) renaming.index = scratch1;
 
     const ScratchAssignment scratch = assign(insn, mem != nullptr);
     for (u8 n = 0; n < insn.operand_count; ++n) {

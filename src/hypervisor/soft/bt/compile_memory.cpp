@@ -52,9 +52,9 @@ void BlockCompiler::address(const Insn& insn, const Operand& mem, u64 next, bool
         e_.add(whole, e_.qword_at(s_.vcpu.state.seg[mem.segment].base));
 }
 
-/// scratch0: linear address in, host address out. The inline TLB probe. A leader's is for the low end
-/// of its group's range.
-void BlockCompiler::probe(unsigned size, bool write, const AccessPlan& p) {
+/// scratch0: linear address in, host address out (`indexed`: less scratch1). The inline TLB probe. A leader's
+/// is for the low end of its group's range.
+void BlockCompiler::probe(unsigned size, bool write, const AccessPlan& p, bool indexed) {
     const auto& set = s_.tlb.set[mode()];
     static_assert(sizeof(mmu::TlbEntry) == 32);
     const int tag = static_cast<int>(reinterpret_cast<u64>(write ? &set[0].write_tag : &set[0].read_tag));
@@ -70,8 +70,13 @@ void BlockCompiler::probe(unsigned size, bool write, const AccessPlan& p) {
     e_.xor_(t0(), e_.ptr[t1() + tag]);
     e_.cmp(t0(), static_cast<u32>(page_size - (p.leader ? p.bytes : size)));
     const u32 patch = e_.jump_forward_if(cc::a);
-    e_.add(t0(), e_.ptr[t1() + host]);
+    if (indexed) {
+        e_.mov(t1(), e_.ptr[t1() + host]);
+    } else {
+        e_.add(t0(), e_.ptr[t1() + host]);
+    }
     miss(patch, size, write, p, std::nullopt);
+    cold_.back().indexed = indexed;
 }
 
 void BlockCompiler::probe_constant(u64 gva, unsigned size, bool write, const AccessPlan& p) {
@@ -127,9 +132,9 @@ void BlockCompiler::emit_group_cold(const Cold& c) {
     e_.jump_to(c.back);
 }
 
-/// Host address of instruction i's memory operand: scratch0 plus the result. Flags must be free unless
-/// it follows().
-int BlockCompiler::access(size_t i, const Operand& mem, unsigned size, bool write) {
+/// Host address of instruction i's memory operand: scratch0 plus the result, plus scratch1 if it says
+/// `indexed`. Flags must be free unless it follows().
+int BlockCompiler::access(size_t i, const Operand& mem, unsigned size, bool write, bool* indexed) {
     const AccessPlan& p = plan(i, AccessKind::operand);
     if (follows(i, AccessKind::operand)) return use_pointer(p);
     const Insn& insn = insns_[i];
@@ -142,9 +147,23 @@ int BlockCompiler::access(size_t i, const Operand& mem, unsigned size, bool writ
         probe_constant(a + static_cast<u64>(static_cast<i64>(adjust)), size, write, p);
     } else {
         address(insn, mem, next_rip(i), true, adjust);
-        probe(size, write, p);
+        const bool sum = indexed && p.group < 0 && options_.add_in_address && leaves_scratch1(i);
+        if (indexed) *indexed = sum;
+        probe(size, write, p, sum);
     }
     return keep_pointer(p);
+}
+
+/// Nothing between instruction i's probe and its access needs scratch1.
+bool BlockCompiler::leaves_scratch1(size_t i) const {
+    const Insn& insn = insns_[i];
+    if (needs_host_flags(i)) return false;
+    for (u8 n = 0; n < insn.operand_count; ++n) {
+        const Operand& o = insn.op[n];
+        if (o.kind == x86::OperandKind::gpr && o.is_explicit && (o.high8 || lives_in_memory(o.reg)))
+            return false;
+    }
+    return true;
 }
 
 /// The same for eight bytes at [base + displacement] of the stack.

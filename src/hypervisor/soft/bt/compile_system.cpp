@@ -36,6 +36,7 @@ void BlockCompiler::set_rflags(size_t i, u32 bits, bool set) {
 /// block polls. An interrupt that waits for IF makes that poll fail.
 void BlockCompiler::sti(size_t i) {
     set_rflags(i, x86::flag::if_, true);
+    sti_ = true;
     e_.cmp(e_.byte[reinterpret_cast<const void*>(&s_.vcpu.interrupt_waiting)], 0);
     const u32 none = e_.jump_forward_if(cc::e);
     e_.lock();

@@ -97,6 +97,7 @@ void BlockCompiler::emit_entries() {
     block_.entry_memory = e_.offset();
     e_.cmp(e_.dword_at(s_.vcpu.signals.pending), 0);
     leave_if(cc::ne, LeaveReason::signalled, block_.rip);
+    block_.entry_forward = e_.offset();
     check_vector(block_.rip);
     switch (need) {
         case FlagsNeed::none:
@@ -241,7 +242,7 @@ void BlockCompiler::exit_to(u64 target, u32 patch, FlagsAt flags) {
     x.flags = flags;
     x.mode = block_.mode;
     x.same_page = (target >> 12) == (block_.rip >> 12);
-    x.back_edge = target <= current_rip_;
+    x.polls = options_.poll_everywhere || sti_ || target <= current_rip_;
     Cold c{ColdKind::link};
     c.patch = patch;
     c.exit_id = static_cast<u32>(exits_.size());
@@ -268,6 +269,7 @@ void BlockCompiler::emit_cold() {
                 e_.mov(t1().cvt32(), c.info);
                 e_.store_constant(s_.data.rip, c.rip);
                 e_.call_to(s_.stubs.tlb_miss);
+                if (c.indexed) e_.load_constant(t1(), 0);
                 e_.jump_to(c.back);
                 break;
             case ColdKind::link: {

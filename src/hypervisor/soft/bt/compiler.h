@@ -41,7 +41,7 @@ private:
         u32 patch = 0, back = 0;
         u32 info = 0;  ///< probe
         u64 rip = 0;   ///< probe, leave
-        bool constant = false;
+        bool constant = false, indexed = false;
         u64 address = 0;  ///< probe of a constant address
         u32 exit_id = 0;  ///< link
         LeaveReason reason = LeaveReason::declined;
@@ -74,10 +74,11 @@ private:
     void address(const x86::Insn& insn, const x86::Operand& mem, u64 next_rip, bool with_segment,
                  int adjust = 0, const Xbyak::Reg& target = t0());
     Xbyak::Reg64 address_register(i8 guest, const Xbyak::Reg64& scratch);
-    void probe(unsigned size, bool write, const AccessPlan& plan = {});
+    void probe(unsigned size, bool write, const AccessPlan& plan = {}, bool indexed = false);
     void probe_constant(u64 gva, unsigned size, bool write, const AccessPlan& plan);
     void miss(u32 patch, unsigned size, bool write, const AccessPlan& plan, std::optional<u64> constant);
-    int access(size_t i, const x86::Operand& mem, unsigned size, bool write);
+    int access(size_t i, const x86::Operand& mem, unsigned size, bool write, bool* indexed = nullptr);
+    [[nodiscard]] bool leaves_scratch1(size_t i) const;
     int access_stack(size_t i, const Xbyak::Reg64& base, int displacement, bool write);
     int keep_pointer(const AccessPlan& plan);
     int use_pointer(const AccessPlan& plan);
@@ -164,6 +165,7 @@ private:
     AccessPlans plans_;
     std::array<Held, 2> held_{};
     bool vector_ = false, avx_ = false;
+    bool sti_ = false;  ///< the block contains STI: an interrupt may be due behind it
     u64 current_rip_ = 0;
 };
 

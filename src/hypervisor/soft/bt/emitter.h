@@ -84,7 +84,8 @@ struct Renaming {
     int opcode = -1;  ///< host register in the opcode's low three bits
     int base = -1;    ///< memory operand becomes [base + disp]: 10, 11, 6 or 7
     int disp = 0;
-    u32 home = 0;  ///< not 0: ModRM.rm's register becomes [home], an address below 2 GiB
+    int index = -1;  ///< …[base + index], without a displacement
+    u32 home = 0;    ///< not 0: ModRM.rm's register becomes [home], an address below 2 GiB
 };
 
 /// Emits `insn` with renamed registers and its memory operand as [base + disp]. Segment and address-size

@@ -44,7 +44,7 @@ Extension extension(const Renaming& n, Extension old) {
     if (n.reg >= 0) e.r = n.reg & 8;
     if (n.base >= 0) {
         e.b = n.base & 8;
-        e.x = false;
+        e.x = n.index >= 0 && (n.index & 8);
     }
     if (n.rm >= 0) e.b = n.rm & 8;
     if (n.opcode >= 0) e.b = n.opcode & 8;
@@ -60,7 +60,7 @@ u8 modrm(const x86::Insn& insn, const Renaming& n) {
         const int mod = n.disp == 0 ? 0 : n.disp == static_cast<i8>(n.disp) ? 0x40 : 0x80;
         m = static_cast<u8>((m & 0x38) | (n.base & 7) | mod);
     }
-    if (n.home) m = static_cast<u8>((m & 0x38) | 4);
+    if (n.home || n.index >= 0) m = static_cast<u8>((m & 0x38) | 4);
     return m;
 }
 
@@ -68,6 +68,7 @@ void emit_tail(Emitter& e, const x86::Insn& insn, const Renaming& n) {
     if (insn.has_modrm) {
         const u8 m = modrm(insn, n);
         e.db(m);
+        if (n.index >= 0) e.db(static_cast<u8>((n.index & 7) << 3 | (n.base & 7)));
         if (n.base >= 0 && (m & 0xc0) == 0x40) e.db(static_cast<u8>(n.disp));
         if (n.base >= 0 && (m & 0xc0) == 0x80) e.dd(static_cast<u32>(n.disp));
         if (n.home) e.db(0x25), e.dd(n.home);  // SIB: no base, no index

@@ -129,6 +129,7 @@ private:
             name(block_.entry_host_full, "host_full");
             name(block_.entry_checked, "checked");
             name(block_.entry_memory, "memory");
+            name(block_.entry_forward, "forward");
             name(block_.entry_host, "host");
             if (!names.empty()) out_ += fmt::format("  ; entry {}\n", names);
         }
