@@ -75,12 +75,14 @@ struct VmDefinition {
     std::string cpu = "host";
     unsigned cpus = 1;
     std::uint64_t memory_bytes = std::uint64_t{512} << 20;
+    std::string firmware;                ///< a ROM that the machine starts in, instead of a kernel
     std::string kernel, initrd, append;  ///< append: empty gives a Linux `console=ttyS0`
     std::vector<ModuleConfig> modules;   ///< for multiboot kernels
     std::optional<FlatBinary> flat;      ///< the kernel is a flat binary
     std::vector<DiskConfig> disks;
     std::optional<NetConfig> net;
     SerialConfig serial;
+    SerialConfig console{SerialConfig::Kind::none, {}};  ///< virtio console, hvc0; not stdio beside serial's
     std::vector<DeviceConfig> devices;
     bool no_reboot = false;
     std::uint64_t code_cache_bytes = std::uint64_t{64} << 20;  ///< per vCPU; at most 800 MiB for all of them

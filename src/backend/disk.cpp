@@ -11,9 +11,13 @@
 #include <array>
 #include <bit>
 #include <climits>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
 #include <string_view>
 #include <vector>
 
+#include "base/event_loop.h"
 #include "base/fd.h"
 
 namespace triune::backend {
@@ -21,25 +25,57 @@ namespace {
 
 constexpr u64 sector_size = 512;
 
+/// Tells the user of failed transfers, once and then at most every few seconds with a count of what was
+/// left out: a guest retries, and may do so for ever.
+class ErrorLog {
+public:
+    explicit ErrorLog(std::string path) : path_(std::move(path)) {}
+    void add(const char* what, u64 offset, u64 length, int error) {
+        constexpr u64 pause_ns = 10'000'000'000;
+        const std::scoped_lock lock(mutex_);
+        const u64 now = base::monotonic_ns();
+        if (now < quiet_until_) {
+            ++left_out_;
+            return;
+        }
+        const std::string more =
+            left_out_ ? " (" + std::to_string(left_out_) + " more errors before it)" : "";
+        std::fprintf(stderr, "triune: %s: %s of %llu bytes at offset %llu: %s%s\n", path_.c_str(), what,
+                     static_cast<unsigned long long>(length), static_cast<unsigned long long>(offset),
+                     std::strerror(error), more.c_str());
+        left_out_ = 0;
+        quiet_until_ = now + pause_ns;
+    }
+
+private:
+    std::mutex mutex_;
+    std::string path_;
+    u64 quiet_until_ = 0, left_out_ = 0;
+};
+
 class RawDisk final : public BlockBackend {
 public:
-    RawDisk(base::Fd fd, u64 size, u32 physical_block_size, bool readonly)
-        : fd_(std::move(fd)), size_(size), physical_block_size_(physical_block_size), readonly_(readonly) {}
+    RawDisk(base::Fd fd, std::string path, u64 size, u32 physical_block_size, bool readonly)
+        : fd_(std::move(fd)),
+          log_(std::move(path)),
+          size_(size),
+          physical_block_size_(physical_block_size),
+          readonly_(readonly) {}
 
     u64 size() const override { return size_; }
     bool readonly() const override { return readonly_; }
     u32 physical_block_size() const override { return physical_block_size_; }
 
-    int read(u64 offset, std::span<const iovec> to) override { return transfer(offset, to, preadv); }
+    int read(u64 offset, std::span<const iovec> to) override { return transfer("read", offset, to, preadv); }
     int write(u64 offset, std::span<const iovec> from) override {
-        return readonly_ ? EROFS : transfer(offset, from, pwritev);
+        return readonly_ ? EROFS : transfer("write", offset, from, pwritev);
     }
     int flush() override {
         if (readonly_) return 0;
         int r;
         do r = fdatasync(fd_.get());
         while (r < 0 && errno == EINTR);
-        return r < 0 ? errno : 0;
+        return r < 0 ? failed("flush", 0, size_, errno) : 0;
     }
     int discard(u64 offset, u64 length) override {
         if (readonly_) return EROFS;
@@ -67,7 +103,14 @@ private:
         int r;
         do r = fallocate(fd_.get(), mode, static_cast<off_t>(offset), static_cast<off_t>(length));
         while (r < 0 && errno == EINTR);
-        return r < 0 ? errno : 0;
+        if (r < 0 && errno == EOPNOTSUPP) return errno;  // the caller knows another way
+        return r < 0 ? failed("allocation", offset, length, errno) : 0;
+    }
+
+    /// An error of the host, told to the user; the guest gets it as well.
+    int failed(const char* what, u64 offset, u64 length, int error) {
+        log_.add(what, offset, length, error);
+        return error;
     }
 
     int write_zero_bytes(u64 offset, u64 length) {
@@ -85,7 +128,7 @@ private:
     /// preadv or pwritev until everything has moved: the kernel may stop short at any byte, and takes
     /// at most IOV_MAX pieces and 2 GiB a call.
     template <class Call>
-    int transfer(u64 offset, std::span<const iovec> pieces, Call call) {
+    int transfer(const char* what, u64 offset, std::span<const iovec> pieces, Call call) {
         u64 total = 0;
         for (const iovec& v : pieces)
             if (__builtin_add_overflow(total, v.iov_len, &total)) return EINVAL;
@@ -105,8 +148,8 @@ private:
             if (wanted > 0) {
                 moved = call(fd_.get(), batch.data(), static_cast<int>(n), static_cast<off_t>(offset));
                 if (moved < 0 && errno == EINTR) continue;
-                if (moved < 0) return errno;
-                if (moved == 0) return EIO;  // the file was cut short under us
+                if (moved < 0) return failed(what, offset, wanted, errno);
+                if (moved == 0) return failed(what, offset, wanted, EIO);  // the file was cut short under us
             }
             offset += static_cast<u64>(moved);
             u64 left = static_cast<u64>(moved);
@@ -121,6 +164,7 @@ private:
     }
 
     base::Fd fd_;
+    ErrorLog log_;
     u64 size_;
     u32 physical_block_size_;
     bool readonly_;
@@ -192,7 +236,7 @@ Result<std::unique_ptr<BlockBackend>> open_raw_disk(const std::string& path, boo
                         " image, only raw images are supported: convert it with "
                         "`qemu-img convert -O raw`",
                     EINVAL);
-    return std::make_unique<RawDisk>(std::move(fd), size, physical, readonly);
+    return std::make_unique<RawDisk>(std::move(fd), path, size, physical, readonly);
 }
 
 }  // namespace triune::backend

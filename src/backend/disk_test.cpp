@@ -54,6 +54,33 @@ TEST_F(DiskTest, ScatteredWriteAndRead) {
     EXPECT_EQ(in, out);
 }
 
+/// How often `part` is in `text`.
+int count(const std::string& text, const std::string& part) {
+    int n = 0;
+    for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) ++n;
+    return n;
+}
+
+TEST_F(DiskTest, HostErrorsAreToldOnce) {
+    const std::string path = image("short.img", 1 << 20);
+    auto d = open_raw_disk(path, false);
+    ASSERT_TRUE(d);
+    std::filesystem::resize_file(path, 4096);  // somebody cuts it short under us
+    std::vector<u8> b(1024);
+    const iovec v{b.data(), b.size()};
+    testing::internal::CaptureStderr();
+    for (int i = 0; i < 100; ++i) EXPECT_EQ((*d)->read(8192, {&v, 1}), EIO);
+    const std::string told = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(count(told, "\n"), 1) << told;
+    EXPECT_NE(told.find("triune: " + path + ": read of 1024 bytes at offset 8192: Input/output error"),
+              std::string::npos)
+        << told;
+    // What the guest asks wrongly is not the host's error.
+    testing::internal::CaptureStderr();
+    EXPECT_EQ((*d)->read(2 << 20, {&v, 1}), EINVAL);
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
 TEST_F(DiskTest, RangesAreChecked) {
     auto d = open_raw_disk(image("a.img", 4096), false);
     ASSERT_TRUE(d);

@@ -185,27 +185,122 @@ std::vector<u8> AcpiTable::finish() {
     return std::move(bytes_);
 }
 
-Result<std::vector<u8>> make_acpi(const AcpiConfig& config) {
+namespace {
+
+/// All tables but the RSDP as they stand at `base`, behind 64 bytes of room for that.
+struct Placed {
+    std::vector<u8> bytes;
+    u64 facs = 0, dsdt = 0, fadt = 0, madt = 0, xsdt = 0;  ///< offsets
+};
+
+constexpr u64 rsdp_room = 64;
+
+Result<Placed> place_tables(const AcpiConfig& config, Gpa base) {
     constexpr unsigned most_cpus = 1024;
     if (config.cpus == 0 || config.cpus > most_cpus) return fail("ACPI tables describe 1 to 1024 processors");
-    std::vector<u8> all(64);  // room for the RSDP, which must come first
+    Placed p;
+    p.bytes.resize(rsdp_room);
     const auto place = [&](const std::vector<u8>& table) {
-        const Gpa gpa = acpi_gpa + all.size();
-        all.insert(all.end(), table.begin(), table.end());
-        all.resize(base::align_up(all.size(), 64));  // FACS needs 64, the others do not mind
-        return gpa;
+        const u64 offset = p.bytes.size();
+        p.bytes.insert(p.bytes.end(), table.begin(), table.end());
+        p.bytes.resize(base::align_up(p.bytes.size(), 64));  // FACS needs 64, the others do not mind
+        return offset;
     };
-    const Gpa facs = place(make_facs());
-    const Gpa dsdt = place(make_dsdt(config));
-    const Gpa fadt = place(make_fadt(facs, dsdt));
-    const Gpa madt = place(make_madt(config));
+    p.facs = place(make_facs());
+    p.dsdt = place(make_dsdt(config));
+    p.fadt = place(make_fadt(base + p.facs, base + p.dsdt));
+    p.madt = place(make_madt(config));
     AcpiTable xsdt("XSDT", 1);
-    xsdt.put(fadt, 8);
-    xsdt.put(madt, 8);
-    const auto rsdp = make_rsdp(place(xsdt.finish()));
-    std::ranges::copy(rsdp, all.begin());
-    assert(all.size() <= acpi_space);
-    return all;
+    xsdt.put(base + p.fadt, 8);
+    xsdt.put(base + p.madt, 8);
+    p.xsdt = place(xsdt.finish());
+    assert(p.bytes.size() <= acpi_space);
+    return p;
+}
+
+/// Commands of the table loader (QEMU hw/acpi/bios-linker-loader.c): 128 bytes each.
+class LoaderScript {
+public:
+    void allocate(std::string_view file, u32 alignment, u8 zone) {
+        begin(1);
+        name(file);
+        put(alignment, 4);
+        put(zone, 1);
+    }
+    /// Adds the address of `to` to the number of `size` bytes at `offset` of `file`.
+    void add_pointer(std::string_view file, std::string_view to, u64 offset, u8 size) {
+        begin(2);
+        name(file);
+        name(to);
+        put(offset, 4);
+        put(size, 1);
+    }
+    /// Makes the sum of [start, start+length) zero by the byte at `offset`.
+    void add_checksum(std::string_view file, u64 offset, u64 start, u64 length) {
+        begin(3);
+        name(file);
+        put(offset, 4);
+        put(start, 4);
+        put(length, 4);
+    }
+    std::vector<u8> finish() {
+        bytes_.resize(base::align_up(bytes_.size(), command_size));
+        return std::move(bytes_);
+    }
+
+private:
+    static constexpr u64 command_size = 128, name_size = 56;
+    void begin(u32 command) {
+        bytes_.resize(base::align_up(bytes_.size(), command_size));
+        put(command, 4);
+    }
+    void name(std::string_view file) {
+        bytes_.insert(bytes_.end(), file.begin(), file.end());
+        bytes_.resize(bytes_.size() + name_size - file.size());
+    }
+    void put(u64 v, unsigned size) {
+        for (unsigned i = 0; i < size; ++i) bytes_.push_back(static_cast<u8>(v >> (8 * i)));
+    }
+    std::vector<u8> bytes_;
+};
+
+}  // namespace
+
+Result<std::vector<u8>> make_acpi(const AcpiConfig& config) {
+    auto placed = place_tables(config, acpi_gpa);
+    if (!placed) return std::unexpected(placed.error());
+    const auto rsdp = make_rsdp(acpi_gpa + placed->xsdt);
+    std::ranges::copy(rsdp, placed->bytes.begin());
+    return std::move(placed->bytes);
+}
+
+Result<AcpiFiles> make_acpi_files(const AcpiConfig& config) {
+    constexpr std::string_view tables = acpi_tables_file, rsdp = acpi_rsdp_file;
+    constexpr u8 high_memory = 1, f_segment = 2;
+    // Where tables hold addresses of others (ACPI 6.4, 5.2.9, 5.2.8, 5.2.5.3).
+    constexpr u64 fadt_facs = 36, fadt_dsdt = 40, fadt_x_dsdt = 140, xsdt_entries = 36, rsdp_xsdt = 24;
+    constexpr u64 length_at = 4, checksum_at = 9, rsdp_checksum = 8, rsdp_extended_checksum = 32;
+    auto placed = place_tables(config, 0);
+    if (!placed) return std::unexpected(placed.error());
+    LoaderScript script;
+    script.allocate(tables, 64, high_memory);
+    script.allocate(rsdp, 16, f_segment);
+    script.add_pointer(tables, tables, placed->fadt + fadt_facs, 4);
+    script.add_pointer(tables, tables, placed->fadt + fadt_dsdt, 4);
+    script.add_pointer(tables, tables, placed->fadt + fadt_x_dsdt, 8);
+    script.add_pointer(tables, tables, placed->xsdt + xsdt_entries, 8);
+    script.add_pointer(tables, tables, placed->xsdt + xsdt_entries + 8, 8);
+    for (const u64 table : {placed->fadt, placed->xsdt}) {
+        u32 length;
+        std::memcpy(&length, &placed->bytes[table + length_at], sizeof length);
+        script.add_checksum(tables, table + checksum_at, table, length);
+    }
+    AcpiFiles files{.tables = std::move(placed->bytes), .rsdp = make_rsdp(placed->xsdt)};
+    script.add_pointer(rsdp, tables, rsdp_xsdt, 8);
+    script.add_checksum(rsdp, rsdp_checksum, 0, 20);
+    script.add_checksum(rsdp, rsdp_extended_checksum, 0, files.rsdp.size());
+    files.loader = script.finish();
+    return files;
 }
 
 Result<Gpa> install_acpi(memory::GuestMemory& memory, const AcpiConfig& config) {

@@ -166,5 +166,55 @@ TEST(Acpi, IaslAcceptsEverything) {
     fs::remove_all(dir);
 }
 
+/// Does what firmware does with the loader's commands, for files at made-up addresses.
+TEST(Acpi, FilesForFirmwareLinkUp) {
+    AcpiFiles files = make_acpi_files({.cpus = 3}).value();
+    const auto file = [&](u64 at) -> std::pair<std::vector<u8>*, u64> {
+        const std::string name(reinterpret_cast<const char*>(&files.loader[at]));
+        if (name == acpi_tables_file) return {&files.tables, 0x7fe0000};
+        EXPECT_EQ(name, acpi_rsdp_file);
+        return {&files.rsdp, 0xf5000};
+    };
+    ASSERT_EQ(files.loader.size() % 128, 0u);
+    for (u64 at = 0; at < files.loader.size(); at += 128) {
+        const u32 command = load<u32>(files.loader, at).value();
+        auto& target = *file(at + 4).first;
+        if (command == 2) {
+            const u64 base = file(at + 60).second;
+            const u32 offset = load<u32>(files.loader, at + 116).value();
+            const u8 size = files.loader[at + 120];
+            u64 v = 0;
+            ASSERT_LE(offset + size, target.size());
+            std::memcpy(&v, &target[offset], size);
+            v += base;
+            std::memcpy(&target[offset], &v, size);
+        } else if (command == 3) {
+            const u32 offset = load<u32>(files.loader, at + 60).value(),
+                      start = load<u32>(files.loader, at + 64).value(),
+                      length = load<u32>(files.loader, at + 68).value();
+            target[offset] =
+                static_cast<u8>(target[offset] + acpi_checksum(std::span(target).subspan(start, length)));
+        } else {
+            EXPECT_EQ(command, 1u);
+        }
+    }
+    EXPECT_EQ(acpi_checksum(files.rsdp), 0);
+    EXPECT_EQ(acpi_checksum(std::span(files.rsdp).first(20)), 0);
+    const auto table = [&](u64 gpa) {
+        const u64 at = gpa - 0x7fe0000;
+        return part(files.tables, at, load<u32>(files.tables, at + 4).value()).value();
+    };
+    const auto xsdt = table(load<u64>(files.rsdp, 24).value());
+    EXPECT_EQ(std::memcmp(xsdt.data(), "XSDT", 4), 0);
+    const auto fadt = table(load<u64>(xsdt, 36).value()), madt = table(load<u64>(xsdt, 44).value());
+    EXPECT_EQ(std::memcmp(fadt.data(), "FACP", 4), 0);
+    EXPECT_EQ(std::memcmp(madt.data(), "APIC", 4), 0);
+    EXPECT_EQ(load<u64>(fadt, 140).value(), load<u32>(fadt, 40).value());
+    const auto dsdt = table(load<u32>(fadt, 40).value());
+    EXPECT_EQ(std::memcmp(dsdt.data(), "DSDT", 4), 0);
+    EXPECT_EQ(std::memcmp(table(load<u32>(fadt, 36).value()).data(), "FACS", 4), 0);
+    for (const auto& t : {xsdt, fadt, madt, dsdt}) EXPECT_EQ(acpi_checksum(t), 0);
+}
+
 }  // namespace
 }  // namespace triune::boot

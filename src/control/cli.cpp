@@ -38,6 +38,8 @@ constexpr const char* run_examples = R"(Examples:
   triune run --kernel vmlinuz --append 'console=ttyS0 root=/dev/vda' --disk root.img --disk data.img,readonly
   triune run --kernel vmlinuz --initrd initrd.gz --net user,hostfwd=tcp:127.0.0.1:2222-:22
   triune run --kernel kernel.elf --append 'log=debug' --module init.bin,init --device isa-debug-exit --device debugcon
+  triune run --firmware /usr/share/seabios/bios-256k.bin --disk disk.img
+  triune run --kernel vmlinuz --initrd initrd.gz --append console=hvc0 --console stdio
   triune run --kernel boot.bin --load 0x7c00 --serial none --device debugcon,port=0xe9,file=out.txt
   triune run --kernel vmlinuz --initrd initrd.gz --serial file:console.log --no-reboot --stats=stats.txt
 
@@ -116,8 +118,6 @@ int parse_and_run(int argc, char** argv) {
 
 }  // namespace
 
-int run_cli(int argc, char** argv) {
-    return parse_and_run(argc, argv);
-}
+int run_cli(int argc, char** argv) { return parse_and_run(argc, argv); }
 
 }  // namespace triune::control

@@ -55,8 +55,7 @@ ExitStatus status_of(const VmOutcome& outcome, int signal) {
         case VmEnd::stopped:
             return signal == 0 || signal == SIGINT ? ExitStatus::interrupted : ExitStatus::terminated;
         case VmEnd::debug_exit:
-        case VmEnd::host_error:
-            break;
+        case VmEnd::host_error: break;
     }
     return ExitStatus::host_error;
 }
@@ -88,8 +87,11 @@ void RunCommand::declare(CLI::App& app) {
         ->expected(1);
     app.add_option("--kernel", d.kernel,
                    "Linux bzImage, ELF kernel (multiboot 1 or 2, PVH), or with --load a flat binary")
-        ->type_name("FILE")
-        ->required();
+        ->type_name("FILE");
+    app.add_option(
+           "--firmware", d.firmware,
+           "Start in this ROM (64K to 16M, such as SeaBIOS) at the reset vector, instead of in a kernel")
+        ->type_name("FILE");
     app.add_option(
            "--load", parsed("--load", parse_load, [&d](const FlatBinary& v) { d.flat = v; }),
            "The kernel is a flat binary for this address, entered at its first byte: in real mode below "
@@ -115,7 +117,11 @@ void RunCommand::declare(CLI::App& app) {
         ->type_name("user[,hostfwd=…]|none")
         ->expected(1);
     app.add_option("--serial",
-                   parsed("--serial", parse_serial, [&d](const SerialConfig& v) { d.serial = v; }),
+                   parsed("--serial", parse_serial,
+                          [this](const SerialConfig& v) {
+                              definition.serial = v;
+                              serial_given = true;
+                          }),
                    "Where the serial console goes [stdio]. On a terminal Ctrl-A x quits, Ctrl-A h helps")
         ->type_name("stdio|none|file:PATH|unix:PATH|pty")
         ->expected(1);
@@ -149,6 +155,19 @@ void RunCommand::declare(CLI::App& app) {
 }
 
 int RunCommand::run() {
+    const auto misuse = [](std::string_view what) {
+        complain(fmt::format("{} (see triune run --help)", what));
+        return static_cast<int>(ExitStatus::bad_usage);
+    };
+    VmDefinition& d = definition;
+    if (d.kernel.empty() && d.firmware.empty()) return misuse("--kernel FILE or --firmware FILE is required");
+    if (!d.firmware.empty() &&
+        !(d.kernel.empty() && d.initrd.empty() && d.append.empty() && d.modules.empty() && !d.flat))
+        return misuse(
+            "--firmware excludes --kernel, --initrd, --append, --module and --load: what it boots is on a "
+            "disk");
+    if (d.console.kind == SerialConfig::Kind::stdio && !serial_given)
+        d.serial.kind = SerialConfig::Kind::none;
     block_stop_signals();
     auto vm = make_vm(definition);
     if (!vm) {

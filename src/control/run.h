@@ -15,6 +15,7 @@ namespace triune::control {
 struct RunCommand {
     VmDefinition definition;
     bool stats = false;
+    bool serial_given = false;
     std::string stats_file;  ///< empty: stderr
 
     /// Declares the options on `app`. This object must outlive the parse.

@@ -29,6 +29,7 @@ void block_stop_signals() {
     const sigset_t set = stop_signals();
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
     std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow further is an error of that write
 }
 
 StopOnSignal::StopOnSignal(Vm& vm) : vm_(vm), wake_(eventfd(0, EFD_CLOEXEC)) {

@@ -2,12 +2,66 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/chipset.h"
 
+#include <utility>
+
 namespace triune::device {
 
-HostBridge::HostBridge()
-    : PciFunction({.vendor = 0x8086, .device = 0x1237, .class_code = 0x060000, .revision = 2}) {
-    // PAM registers: shadowing of the BIOS area. The area is RAM at all times; the settings stick.
-    for (unsigned at = 0x59; at <= 0x5f; ++at) make_writable(at, 0x33, 1);
+namespace {
+
+constexpr unsigned pam0 = 0x59, pam6 = 0x5f;
+constexpr u8 read_enable = 1, write_enable = 2, both = read_enable | write_enable;
+
+/// PAM0's high nibble is the last segment, the nibbles of PAM1 to PAM6 are the others in order.
+struct Nibble {
+    unsigned offset, shift;
+};
+constexpr Nibble nibble_of(unsigned segment) {
+    if (segment == pam_segments - 1) return {pam0, 4};
+    return {pam0 + 1 + segment / 2, segment % 2 * 4};
+}
+
+}  // namespace
+
+// Its subsystem is the mark by which SeaBIOS knows that fw_cfg is there.
+HostBridge::HostBridge(std::function<void(unsigned, const PamSegment&)> changed)
+    : PciFunction({.vendor = 0x8086,
+                   .device = 0x1237,
+                   .class_code = 0x060000,
+                   .revision = 2,
+                   .subsystem_vendor = 0x1af4,
+                   .subsystem = 0x1100}),
+      changed_(std::move(changed)) {
+    for (unsigned at = pam0; at <= pam6; ++at) make_writable(at, at == pam0 ? 0x30 : 0x33, 1);
+    if (changed_) return;
+    for (unsigned i = 0; i < pam_segments; ++i) {
+        const Nibble n = nibble_of(i);
+        config_set(n.offset, config_get(n.offset, 1) | u32{both} << n.shift, 1);
+    }
+}
+
+PamSegment HostBridge::segment(unsigned index) const {
+    const Nibble n = nibble_of(index);
+    const u32 bits = config_get(n.offset, 1) >> n.shift;
+    constexpr Gpa area = 0xc0000;
+    constexpr u64 small = 0x4000, large = 0x10000;
+    return {.gpa = area + index * small,
+            .size = index == pam_segments - 1 ? large : small,
+            .read_ram = (bits & read_enable) != 0,
+            .write_ram = (bits & write_enable) != 0};
+}
+
+void HostBridge::after_config_write(unsigned offset, unsigned size) {
+    if (offset <= pam6 && offset + size > pam0) tell();
+}
+
+void HostBridge::tell() {
+    if (!changed_) return;
+    const std::scoped_lock lock(mutex_);
+    for (unsigned i = 0; i < pam_segments; ++i) {
+        const PamSegment s = segment(i);
+        const u8 now = static_cast<u8>((s.read_ram ? read_enable : 0) | (s.write_ram ? write_enable : 0));
+        if (std::exchange(known_[i], now) != now) changed_(i, s);
+    }
 }
 
 IsaBridge::IsaBridge()

@@ -2,19 +2,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
+#include <mutex>
 
 #include "bus/pci.h"
 #include "device/byte_registers.h"
 
 namespace triune::device {
 
+/// What accesses to a segment of the BIOS area reach (82441FX datasheet 3.2.18): RAM, or else the bus,
+/// where the ROM is.
+struct PamSegment {
+    Gpa gpa = 0;
+    u64 size = 0;
+    bool read_ram = false, write_ram = false;
+};
+/// Twelve of 16 KB from 0xc0000 upwards, then one of 64 KB.
+inline constexpr unsigned pam_segments = 13;
+
 /// 82441FX host bridge (i440FX PMC). Guests look for a host bridge before they believe in
-/// configuration mechanism #1.
+/// configuration mechanism #1, and firmware copies itself into RAM through its PAM registers.
 class HostBridge final : public bus::PciFunction {
 public:
-    HostBridge();
+    /// `changed` is called, on a vCPU's thread, for every segment that a write to the registers changed.
+    /// Without it the area is RAM at all times, and the registers, which say so, just stick.
+    explicit HostBridge(std::function<void(unsigned index, const PamSegment&)> changed = nullptr);
+
+    /// As the registers stand.
+    [[nodiscard]] PamSegment segment(unsigned index) const;
+
+private:
+    void after_config_write(unsigned offset, unsigned size) override;
+    void on_reset() override { tell(); }
+    void tell();
+
+    std::function<void(unsigned, const PamSegment&)> changed_;
+    std::mutex mutex_;  // guards known_, and orders the calls of changed_
+    std::array<u8, pam_segments> known_{};
 };
 
 /// 82371SB (PIIX3) PCI-to-ISA bridge, function 0: what the ISA devices hang on in the ACPI

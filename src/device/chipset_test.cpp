@@ -114,6 +114,24 @@ TEST(PostPort, TakesCodes) {
     EXPECT_EQ(port.last(), 0xed);
 }
 
+TEST(Chipset, PamRegistersSwitchSegments) {
+    std::vector<std::pair<unsigned, int>> told;
+    HostBridge bridge(
+        [&](unsigned i, const PamSegment& s) { told.emplace_back(i, s.read_ram | s.write_ram << 1); });
+    EXPECT_FALSE(bridge.segment(0).read_ram);
+    bridge.config_write(0x59, 0x30, 1);
+    bridge.config_write(0x59, 0x3f, 1);  // the low nibble is reserved
+    bridge.config_write(0x58, 0x21332000, 4);
+    EXPECT_EQ(told,
+              (std::vector<std::pair<unsigned, int>>{{12, 3}, {0, 3}, {1, 3}, {2, 1}, {3, 2}, {12, 2}}));
+    EXPECT_EQ(bridge.segment(12).gpa, 0xf0000u);
+    EXPECT_EQ(bridge.segment(12).size, 0x10000u);
+    EXPECT_EQ(bridge.segment(3).gpa, 0xcc000u);
+    HostBridge shadowed;
+    for (unsigned i = 0; i < pam_segments; ++i)
+        EXPECT_TRUE(shadowed.segment(i).read_ram && shadowed.segment(i).write_ram);
+}
+
 TEST(Chipset, LinuxFindsAHostBridge) {
     struct Sink : bus::MsiSink {
         void send(u64, u32) override {}

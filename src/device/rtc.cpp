@@ -78,6 +78,11 @@ void Rtc::set_memory_size(u64 low_bytes, u64 high_bytes) {
     put(0x5b, high_bytes >> 16, 0xff'ffff, 3);                                    // the same above 4 GB
 }
 
+void Rtc::set_cpu_count(unsigned cpus) {
+    const std::scoped_lock lock(mutex_);
+    cmos_[0x5f] = static_cast<u8>(cpus - 1);
+}
+
 void Rtc::reset() {
     const base::MutexLock lock(mutex_);
     sync_locked();

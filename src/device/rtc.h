@@ -32,6 +32,8 @@ public:
 
     /// Tells firmware's places for memory size: all RAM below 4 GB, and above.
     void set_memory_size(u64 low_bytes, u64 high_bytes);
+    /// Tells firmware how many processors will come up (SeaBIOS and Bochs: CMOS byte 0x5f).
+    void set_cpu_count(unsigned cpus);
     /// The reset pin: interrupt enables and flags go, time and memory stay.
     void reset();
 

@@ -20,6 +20,7 @@ struct Backends {
     std::vector<std::unique_ptr<backend::BlockBackend>> disks;
     std::unique_ptr<backend::NetBackend> net;  ///< null: no network card
     std::unique_ptr<backend::CharBackend> serial;
+    std::unique_ptr<backend::CharBackend> console;                      ///< null: no virtio console
     std::vector<std::unique_ptr<backend::CharBackend>> debug_consoles;  ///< of each debugcon, in their order
 };
 

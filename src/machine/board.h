@@ -8,6 +8,7 @@
 
 #include "machine/backends.h"
 #include "machine/devices.h"
+#include "machine/firmware.h"
 #include "machine/processors.h"
 #include "machine/wiring.h"
 #include "memory/guest_memory.h"
@@ -32,12 +33,15 @@ public:
 
 private:
     Board() = default;
+    /// Memory with what the first processor starts in.
+    std::expected<void, VmError> load(const VmDefinition& definition);
 
     std::unique_ptr<memory::GuestMemory> memory_;
     MappedIo io_;
     std::unique_ptr<TracedIo> traced_io_;  ///< null: nothing is traced there
     std::unique_ptr<hypervisor::Vm> vm_;
     std::unique_ptr<Processors> processors_;
+    std::unique_ptr<ShadowRam> shadow_;  ///< null without firmware
     std::unique_ptr<Devices> devices_;
     x86::VcpuState start_;
 };

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "device/chipset.h"
 #include "machine/backends.h"
 #include "machine/wiring.h"
 #include "memory/guest_memory.h"
@@ -16,6 +17,8 @@ namespace triune::machine {
 struct GuestRequests {
     std::function<void()> power_off, reset;
     std::function<void(u32 value)> debug_exit;
+    /// The chipset switches what the BIOS area shows. Empty: it is RAM.
+    std::function<void(unsigned index, const device::PamSegment&)> shadow;
 };
 
 /// All devices of one boot, plugged in.

@@ -18,8 +18,8 @@ std::vector<backend::PortForward> to_backend(const NetConfig& net) {
     return forwards;
 }
 
-Result<std::unique_ptr<backend::CharBackend>> make_serial(const SerialConfig& serial, base::EventLoop& loop,
-                                                          std::function<void()> quit) {
+Result<std::unique_ptr<backend::CharBackend>> make_terminal(const SerialConfig& serial, base::EventLoop& loop,
+                                                            std::function<void()> quit) {
     switch (serial.kind) {
         case SerialConfig::Kind::stdio: return backend::make_stdio_char(loop, std::move(quit));
         case SerialConfig::Kind::file: return backend::make_file_char(serial.path);
@@ -45,7 +45,17 @@ std::expected<Backends, VmError> make_backends(const VmDefinition& definition, b
         if (!net) return unusable(net.error());
         all.net = std::move(*net);
     }
-    auto serial = make_serial(definition.serial, loop, std::move(quit));
+    using Kind = SerialConfig::Kind;
+    if (definition.serial.kind == Kind::stdio && definition.console.kind == Kind::stdio)
+        return std::unexpected(VmError{
+            "--serial and --console cannot both be stdio: choose none or another place for one of them",
+            true});
+    if (definition.console.kind != Kind::none) {
+        auto console = make_terminal(definition.console, loop, quit);
+        if (!console) return unusable(console.error());
+        all.console = std::move(*console);
+    }
+    auto serial = make_terminal(definition.serial, loop, std::move(quit));
     if (!serial) return unusable(serial.error());
     all.serial = std::move(*serial);
     for (const DeviceConfig& device : definition.devices) {

@@ -13,14 +13,10 @@ boot::FlatLoad flat_load(const FlatBinary& flat) {
     using From = FlatBinary::Mode;
     using To = boot::FlatLoad::Mode;
     switch (flat.mode) {
-        case From::real:
-            return {flat.address, To::real};
-        case From::protected32:
-            return {flat.address, To::protected32};
-        case From::long64:
-            return {flat.address, To::long64};
-        case From::by_address:
-            break;
+        case From::real: return {flat.address, To::real};
+        case From::protected32: return {flat.address, To::protected32};
+        case From::long64: return {flat.address, To::long64};
+        case From::by_address: break;
     }
     return {flat.address, flat.address < boot::kernel_floor ? To::real : To::protected32};
 }
@@ -37,19 +33,33 @@ boot::BootConfig boot_config(const VmDefinition& definition, Gpa rsdp) {
 
 }  // namespace
 
+std::expected<void, VmError> Board::load(const VmDefinition& definition) {
+    if (!definition.firmware.empty()) {
+        const auto rom = read_firmware(definition.firmware);
+        if (!rom) return std::unexpected(rom.error());
+        auto memory = make_firmware_memory(definition.memory_bytes, *rom);
+        if (!memory) return std::unexpected(memory.error());
+        memory_ = std::move(*memory);
+        shadow_ = std::make_unique<ShadowRam>(*memory_, definition.memory_bytes, rom->size(), io_.mmio);
+        x86::reset_state(start_, false);
+        return {};
+    }
+    auto ram = make_ram(definition.memory_bytes);
+    if (!ram) return std::unexpected(ram.error());
+    memory_ = std::move(*ram);
+    const auto rsdp = boot::install_acpi(*memory_, {.cpus = definition.cpus, .com1 = true});
+    if (!rsdp) return std::unexpected(VmError{rsdp.error().message});
+    const auto start = boot::load_kernel(*memory_, boot_config(definition, *rsdp));
+    if (!start) return std::unexpected(VmError{start.error().message, true});
+    start_ = *start;
+    return {};
+}
+
 std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition& definition,
                                                              const x86::CpuModel& model, Backends& backends,
                                                              base::EventLoop& loop, const Trace& trace) {
     std::unique_ptr<Board> board(new Board);
-    auto ram = make_ram(definition.memory_bytes);
-    if (!ram) return std::unexpected(ram.error());
-    board->memory_ = std::move(*ram);
-
-    const auto rsdp = boot::install_acpi(*board->memory_, {.cpus = definition.cpus, .com1 = true});
-    if (!rsdp) return std::unexpected(VmError{rsdp.error().message});
-    const auto start = boot::load_kernel(*board->memory_, boot_config(definition, *rsdp));
-    if (!start) return std::unexpected(VmError{start.error().message, true});
-    board->start_ = *start;
+    if (const auto loaded = board->load(definition); !loaded) return std::unexpected(loaded.error());
 
     hypervisor::VmConfig config;
     config.engine = definition.engine;
@@ -70,11 +80,15 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
     board->vm_ = std::move(*vm);
     board->processors_ = std::make_unique<Processors>(*board->vm_, definition.cpus);
 
-    const GuestRequests requests{
+    GuestRequests requests{
         .power_off = [b = board.get()] { b->end({{VmEnd::powered_off, {}}}); },
         .reset = [b = board.get()] { b->end({{VmEnd::reset_requested, {}}, true}); },
         .debug_exit = [b = board.get()](u32 value) { b->end({{VmEnd::debug_exit, {}, value}}); },
     };
+    if (board->shadow_)
+        requests.shadow = [b = board.get()](unsigned, const device::PamSegment& s) {
+            b->shadow_->set(*b->processors_, s);
+        };
     auto devices =
         make_devices(definition, backends, *board->memory_, board->io_, *board->vm_, loop, requests, trace);
     if (!devices) return std::unexpected(devices.error());

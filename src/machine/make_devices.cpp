@@ -3,18 +3,22 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <vector>
 
+#include "boot/acpi.h"
 #include "boot/layout.h"
 #include "bus/pc_ports.h"
 #include "bus/pci.h"
 #include "device/acpi_pm.h"
 #include "device/chipset.h"
 #include "device/debug_ports.h"
+#include "device/fw_cfg.h"
 #include "device/rtc.h"
 #include "device/uart.h"
 #include "device/virtio_blk.h"
+#include "device/virtio_console.h"
 #include "device/virtio_net.h"
 #include "device/virtio_rng.h"
 #include "machine/devices.h"
@@ -42,11 +46,14 @@ public:
         for (const auto& [base, block] : claimed_) io_.ports.remove(base, *block);
     }
 
-    std::expected<void, VmError> add_fixed(Backends& backends, memory::GuestMemory& memory,
-                                           base::EventLoop& loop, const GuestRequests& requests);
+    std::expected<void, VmError> add_fixed(const VmDefinition& definition, Backends& backends,
+                                           memory::GuestMemory& memory, base::EventLoop& loop,
+                                           const GuestRequests& requests);
+    std::expected<void, VmError> add_fw_cfg(const VmDefinition& definition, memory::GuestMemory& memory);
     std::expected<void, VmError> add_extra(const std::vector<DeviceConfig>& wanted, Backends& backends,
                                            base::EventLoop& loop, const GuestRequests& requests);
-    std::expected<void, VmError> add_pci(Backends& backends, memory::GuestMemory& memory);
+    std::expected<void, VmError> add_pci(const VmDefinition& definition, Backends& backends,
+                                         memory::GuestMemory& memory, const GuestRequests& requests);
 
 private:
     /// Gives a device its ports.
@@ -73,18 +80,21 @@ private:
     std::unique_ptr<device::ResetControl> reset_control_;
     std::unique_ptr<device::KeyboardReset> keyboard_reset_;
     device::PostPort post_;
+    std::unique_ptr<device::FwCfg> fw_cfg_;
     std::vector<std::unique_ptr<bus::RegisterBlock>> extra_;
     std::vector<std::unique_ptr<bus::PciFunction>> functions_;
     std::optional<bus::PciHost> pci_;
     unsigned next_slot_ = pc::host_bridge_slot;
 };
 
-std::expected<void, VmError> PcDevices::add_fixed(Backends& backends, memory::GuestMemory& memory,
-                                                  base::EventLoop& loop, const GuestRequests& requests) {
+std::expected<void, VmError> PcDevices::add_fixed(const VmDefinition& definition, Backends& backends,
+                                                  memory::GuestMemory& memory, base::EventLoop& loop,
+                                                  const GuestRequests& requests) {
     uart_ = std::make_unique<device::Uart>(lines_[pc::com1_irq], *backends.serial, loop);
     rtc_ = std::make_unique<device::Rtc>(lines_[pc::rtc_irq], loop);
-    const u64 low = std::min(memory.bytes(), boot::low_ram_limit);
-    rtc_->set_memory_size(low, memory.bytes() - low);
+    const u64 low = std::min(definition.memory_bytes, boot::low_ram_limit);
+    rtc_->set_memory_size(low, definition.memory_bytes - low);
+    rtc_->set_cpu_count(definition.cpus);
     pm_ = std::make_unique<device::AcpiPm>(lines_[pc::sci_irq], loop, requests.power_off);
     reset_control_ = std::make_unique<device::ResetControl>(requests.reset);
     pci_->set_reset_port(reset_control_.get());
@@ -93,6 +103,46 @@ std::expected<void, VmError> PcDevices::add_fixed(Backends& backends, memory::Gu
         !claim(pc::rtc_ports, pc::rtc_port_count, *rtc_) || !claim(pc::pm_ports, pc::pm_port_count, *pm_) ||
         !claim(pc::keyboard_status_port, 1, *keyboard_reset_) || !claim(pc::post_port, 1, post_))
         return std::unexpected(VmError{"internal error: the port ranges of two devices overlap"});
+    return add_fw_cfg(definition, memory);
+}
+
+/// What firmware and kernels under test ask of the machine. The names are QEMU's.
+std::expected<void, VmError> PcDevices::add_fw_cfg(const VmDefinition& definition,
+                                                   memory::GuestMemory& memory) {
+    using device::FwCfg;
+    fw_cfg_ = std::make_unique<FwCfg>(memory);
+    fw_cfg_->add_number(FwCfg::ram_size, definition.memory_bytes, 8);
+    fw_cfg_->add_number(FwCfg::no_graphic, 1, 2);
+    fw_cfg_->add_number(FwCfg::cpu_count, definition.cpus, 2);
+    fw_cfg_->add_number(FwCfg::max_cpus, definition.cpus, 2);
+    const auto number = [](u64 v, unsigned size) {
+        std::vector<u8> bytes;
+        for (unsigned i = 0; i < size; ++i) bytes.push_back(static_cast<u8>(v >> (8 * i)));
+        return bytes;
+    };
+    std::vector<u8> e820;
+    const auto add_ram = [&](u64 base, u64 size) {
+        for (const auto& [v, bytes] : {std::pair{base, 8u}, {size, 8u}, {u64{1}, 4u}})
+            std::ranges::copy(number(v, bytes), std::back_inserter(e820));
+    };
+    const u64 low = std::min(definition.memory_bytes, boot::low_ram_limit);
+    add_ram(0, low);
+    if (definition.memory_bytes > low) add_ram(boot::high_ram_base, definition.memory_bytes - low);
+    fw_cfg_->add_file("etc/e820", std::move(e820));
+    if (!definition.firmware.empty()) {
+        auto acpi = boot::make_acpi_files({.cpus = definition.cpus, .com1 = true});
+        if (!acpi) return std::unexpected(VmError{acpi.error().message});
+        fw_cfg_->add_file(std::string(boot::acpi_tables_file), std::move(acpi->tables));
+        fw_cfg_->add_file(std::string(boot::acpi_rsdp_file), std::move(acpi->rsdp));
+        fw_cfg_->add_file(std::string(boot::acpi_loader_file), std::move(acpi->loader));
+        // There is no display: the screen goes to the serial line. No menu, no retry after 60 s.
+        fw_cfg_->add_file("etc/sercon-port", number(pc::com1_ports, 2));
+        fw_cfg_->add_file("etc/show-boot-menu", number(0, 2));
+        fw_cfg_->add_file("etc/boot-fail-wait", number(0xffff'ffff, 4));
+    }
+    fw_cfg_->finish();
+    if (!claim(FwCfg::ports, FwCfg::port_count, *fw_cfg_))
+        return std::unexpected(VmError{"internal error: the ports of fw_cfg are taken"});
     return {};
 }
 
@@ -120,18 +170,22 @@ std::expected<void, VmError> PcDevices::add_extra(const std::vector<DeviceConfig
     return {};
 }
 
-std::expected<void, VmError> PcDevices::add_pci(Backends& backends, memory::GuestMemory& memory) {
+std::expected<void, VmError> PcDevices::add_pci(const VmDefinition& definition, Backends& backends,
+                                                memory::GuestMemory& memory, const GuestRequests& requests) {
     std::vector<std::unique_ptr<bus::PciFunction>> wanted;
-    wanted.push_back(std::make_unique<device::HostBridge>());  // slot 0
-    wanted.push_back(std::make_unique<device::IsaBridge>());   // slot 1
+    wanted.push_back(std::make_unique<device::HostBridge>(requests.shadow));  // slot 0
+    wanted.push_back(std::make_unique<device::IsaBridge>());                  // slot 1
     for (size_t i = 0; i < backends.disks.size(); ++i)
         wanted.push_back(
             std::make_unique<device::VirtioBlk>(memory, *backends.disks[i], fmt::format("triune{}", i)));
     if (backends.net) wanted.push_back(std::make_unique<device::VirtioNet>(memory, *backends.net, mac));
+    if (backends.console)
+        wanted.push_back(std::make_unique<device::VirtioConsole>(memory, *backends.console));
     wanted.push_back(std::make_unique<device::VirtioRng>(memory));
     for (auto& function : wanted)
         if (const auto plugged = plug(std::move(function)); !plugged) return plugged;
-    if (!pci_->assign_resources())
+    // Firmware does that itself.
+    if (definition.firmware.empty() && !pci_->assign_resources())
         return std::unexpected(VmError{"too many devices: the PCI memory window is full", true});
     return {};
 }
@@ -142,11 +196,12 @@ std::expected<std::unique_ptr<Devices>, VmError> make_devices(
     const VmDefinition& definition, Backends& backends, memory::GuestMemory& memory, MappedIo& io,
     hypervisor::Vm& vm, base::EventLoop& loop, const GuestRequests& requests, const Trace& trace) {
     auto devices = std::make_unique<PcDevices>(io, vm, trace);
-    if (const auto added = devices->add_fixed(backends, memory, loop, requests); !added)
+    if (const auto added = devices->add_fixed(definition, backends, memory, loop, requests); !added)
         return std::unexpected(added.error());
     if (const auto added = devices->add_extra(definition.devices, backends, loop, requests); !added)
         return std::unexpected(added.error());
-    if (const auto added = devices->add_pci(backends, memory); !added) return std::unexpected(added.error());
+    if (const auto added = devices->add_pci(definition, backends, memory, requests); !added)
+        return std::unexpected(added.error());
     return devices;
 }
 

@@ -1,0 +1,63 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "device/byte_registers.h"
+#include "memory/guest_memory.h"
+
+namespace triune::device {
+
+/// QEMU's firmware configuration device (QEMU docs/specs/fw_cfg.rst): named bytes that firmware and
+/// kernels read. Ports 0x510 (selector, 16 bits) and 0x511 (data, a byte at a time), and the DMA
+/// interface at 0x514 (a big-endian address; the write of its low half starts the transfer). Every item
+/// is read-only; an item that does not exist and all beyond an item's end read as zero.
+///
+/// Threads: items are added before vCPUs run; then any, under one lock.
+class FwCfg final : public ByteRegisters {
+public:
+    static constexpr u16 ports = 0x510, port_count = 12;
+    /// Items by number.
+    enum Key : u16 {
+        signature = 0x00,
+        id = 0x01,
+        ram_size = 0x03,
+        no_graphic = 0x04,
+        cpu_count = 0x05,
+        max_cpus = 0x0f,
+        file_directory = 0x19,
+        first_file = 0x20,
+    };
+
+    explicit FwCfg(memory::GuestMemory& memory);
+    void add(u16 key, std::vector<u8> bytes) { items_[key] = std::move(bytes); }
+    void add_number(u16 key, u64 value, unsigned size);
+    /// `name` has at most 55 characters. Files get numbers in the order of their names.
+    void add_file(const std::string& name, std::vector<u8> bytes);
+    /// Numbers the files and makes their directory; after the last add_file().
+    void finish();
+
+    u64 read(u64 offset, unsigned size) override;
+    void write(u64 offset, u64 value, unsigned size) override;
+
+private:
+    u8 read8(u64 offset) override;
+    void write8(u64, u8) override {}
+    void select_locked(u16 key);
+    u8 next_byte_locked();
+    void transfer_locked(Gpa control_gpa);
+
+    std::mutex mutex_;
+    memory::GuestMemory& memory_;
+    std::map<u16, std::vector<u8>> items_;
+    std::map<std::string, std::vector<u8>> files_;
+    const std::vector<u8>* selected_ = nullptr;
+    u64 at_ = 0;
+    u32 dma_high_ = 0;
+};
+
+}  // namespace triune::device
