@@ -64,7 +64,8 @@ public:
             const unsigned shift = 12 + bits * (level - 1);
             const bool pointer = level == 3 && !long_mode;  // a PDPTE of PAE paging: no rights
             const u64 index = gva >> shift & (pointer ? 3 : (1u << bits) - 1);
-            const u64 e = load(table + index * width, width);
+            // The processor holds the four PDPTEs that the last load of CR3 found (SDM 3A 4.4.1).
+            const u64 e = pointer ? s_.pdpte[index] : load(table + index * width, width);
             if (!(e & 1)) return fault(0);
             const bool big =
                 (e & 0x80) && (level == 2 ? width == 8 || (s_.cr4 & x86::cr4::pse) : level == 3 && long_mode);
@@ -154,6 +155,7 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
     static const x86::CpuModel model = [] {
         x86::CpuModel m;
         m.phys_bits = phys_bits;
+        m.pages_1g = true;
         return m;
     }();
     u8* const host = memory->host(0, ram);
@@ -184,6 +186,13 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
         v |= u64{shape & 0xf0u} << 56;  // NX and the ignored bits beside it
         if (shape & 8) v |= in.number(2) << 36;
         if (at <= ram - 8) std::memcpy(host + at, &v, 8);
+    }
+
+    // As MOV CR3 does; what it would refuse with #GP is not there.
+    for (unsigned i = 0; paging == 1 && i < 4; ++i) {
+        u64 e = 0;
+        std::memcpy(&e, host + (s.cr3 & 0xffe0) + i * 8, 8);
+        s.pdpte[i] = e & ((~u64{0} << phys_bits) | 0x1e6) ? 0 : e;
     }
 
     std::array<u8, ram> before;
