@@ -92,7 +92,7 @@ public:
         add(0x80000006, {0, id_.intel() ? 0 : 0x68006800u, 0x02006140, id_.intel() ? 0 : 0x00808140u});
         add(0x80000007, features(0x80000007));
         CpuidResult eight = features(0x80000008);
-        eight.eax = model_.phys_bits | 48 << 8;
+        eight.eax = model_.phys_bits | (features(7).ecx & 1u << 16 ? 57u : 48u) << 8;
         if (!id_.intel()) {
             eight.ebx |= host_cpuid(0x80000008).ebx & 1u << 2;  // what FXSAVE does with error pointers
             eight.ecx = (model_.cpus - 1) | id_bits_ << 12;

@@ -11,7 +11,7 @@
 long_mode_guest
 
 .set CPUS, 4
-.set ROUNDS, 10
+.set ROUNDS, 2
 .set TRIES, 4096
 .set X, 0x400000
 .set Y, X+64

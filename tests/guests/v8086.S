@@ -15,6 +15,8 @@ protected_guest
 
 # Runs `label` (16-bit code, copied to 4000:0) with `flags` until an event.
 .macro run86 label, flags
+    mov ax, DATA
+    mov es, ax
     mov esi, offset \label
     mov edi, 0x40000
     mov ecx, 16

@@ -62,7 +62,7 @@ bool jmp(Exec& e, const Insn& i) {
         u16 selector = 0;
         u64 offset = 0;
         return read_far_target(e, i, selector, offset) &&
-               e.transferred(e.sys.far_jump(selector, offset, i.operand_bits));
+               e.transferred(e.sys.far_jump(selector, offset, i.operand_bits, e.next_rip));
     }
     u64 target = 0;
     return read_near_target(e, i, target) && e.jump(i, target);
@@ -195,7 +195,7 @@ void register_control(HandlerTable& t) {
     });
     t.add({ZYDIS_MNEMONIC_IRET, ZYDIS_MNEMONIC_IRETD, ZYDIS_MNEMONIC_IRETQ}, [](Exec& e, const Insn& i) {
         e.keep_rf = true;
-        return e.transferred(e.sys.iret(i.operand_bits));
+        return e.transferred(e.sys.iret(i.operand_bits, e.next_rip));
     });
     t.add(ZYDIS_MNEMONIC_SYSCALL, [](Exec& e, const Insn&) {
         e.no_trap = true;

@@ -113,7 +113,7 @@ Guest<void> call_gate(System& s, const Descriptor& gate, u64 next_rip) {
 
 }  // namespace
 
-Guest<void> System::far_jump(u16 selector, u64 offset, unsigned operand_bits) {
+Guest<void> System::far_jump(u16 selector, u64 offset, unsigned operand_bits, u64 next_rip) {
     auto& st = vcpu_.state;
     const u64 rip = offset & base::low_mask(operand_bits);
     if (real_style(st)) {
@@ -131,7 +131,7 @@ Guest<void> System::far_jump(u16 selector, u64 offset, unsigned operand_bits) {
         st.rip = rip;
         return {};
     }
-    if (!is_call_gate(d)) return to_task(*this, selector, d, TaskSwitch::jump, st.rip);
+    if (!is_call_gate(d)) return to_task(*this, selector, d, TaskSwitch::jump, next_rip);
     SYS_TRY(gate, through_gate(*this, d));
     // JMP cannot change the CPL; the gate selector's RPL does not count.
     SYS_TRY(cs, code_segment_for_jump(*this, error_of(gate->selector), gate->code));

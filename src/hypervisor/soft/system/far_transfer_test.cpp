@@ -172,7 +172,8 @@ TEST_F(Tasks, CallSavesLinksAndReturns) {
     EXPECT_EQ(peek<u8>(at::gdt + sel::tss + 5), 0x8b);  // still busy: nested
     EXPECT_EQ(peek<u32>(at::tss + 0x20), 0x11007u);
     EXPECT_EQ(peek<u32>(at::tss + 0x34), 0x1234u);
-    EXPECT_OK(system.iret(32));
+    EXPECT_OK(system.iret(32, 0x7001));
+    EXPECT_EQ(peek<u32>(at::tss2 + 0x20), 0x7001u);  // behind the IRET
     EXPECT_EQ(st.rip, 0x11007u);
     EXPECT_EQ(st.gpr[x86::rbx], 0x1234u);
     EXPECT_EQ(st.tr.selector, sel::tss);
@@ -181,11 +182,11 @@ TEST_F(Tasks, CallSavesLinksAndReturns) {
 }
 
 TEST_F(Tasks, JumpThroughGateLeavesNoLink) {
-    EXPECT_OK(system.far_jump(sel::task_gate, 0, 32));
+    EXPECT_OK(system.far_jump(sel::task_gate, 0, 32, 0x11007));
     EXPECT_EQ(st.rip, 0x7000u);
     EXPECT_FALSE(st.rflags & flag::nt);
     EXPECT_EQ(peek<u8>(at::gdt + sel::tss + 5), 0x89);
-    EXPECT_EQ(peek<u32>(at::tss + 0x20), 0x11000u);
+    EXPECT_EQ(peek<u32>(at::tss + 0x20), 0x11007u);
 }
 
 TEST_F(Tasks, DoubleFaultThroughATaskGate) {

@@ -128,14 +128,14 @@ Guest<void> iret_protected(System& s, unsigned bits) {
 
 }  // namespace
 
-Guest<void> System::iret(unsigned operand_bits) {
+Guest<void> System::iret(unsigned operand_bits, u64 next_rip) {
     auto& st = vcpu_.state;
     if (!st.protected_mode()) return iret_real(*this, operand_bits);
     if (st.v8086()) return iret_v8086(*this, operand_bits);
     if (st.rflags & flag::nt) {
         if (st.long_mode_active()) return raise(Fault::gp(0));
         SYS_TRY(back, read_system(*this, st.tr.base, 0, 2));
-        SYS_CHECK(task_switch(*this, static_cast<u16>(*back), TaskSwitch::iret, st.rip, st.rflags));
+        SYS_CHECK(task_switch(*this, static_cast<u16>(*back), TaskSwitch::iret, next_rip, st.rflags));
         finish(st);
         return {};
     }

@@ -52,7 +52,8 @@ public:
     Delivered deliver_interrupt(u8 vector, EventKind kind = EventKind::external);
     /// INT n, INT3, INTO, ICEBP: `next_rip` is pushed. A fault in delivery is returned with RIP unchanged.
     Guest<void> software_interrupt(u8 vector, EventKind kind, u64 next_rip);
-    Guest<void> iret(unsigned operand_bits);
+    /// `next_rip` is where a task that IRET leaves by a hardware task switch goes on.
+    Guest<void> iret(unsigned operand_bits, u64 next_rip = 0);
 
     // -- system calls ---------------------------------------------------------------------------
     Guest<void> syscall(u64 next_rip);
@@ -101,7 +102,8 @@ public:
     Guest<bool> verr(u16 selector);
     Guest<bool> verw(u16 selector);
     /// Far transfers; they set CS, RIP and the stack themselves.
-    Guest<void> far_jump(u16 selector, u64 offset, unsigned operand_bits);
+    /// `next_rip` is also where a task that is left goes on.
+    Guest<void> far_jump(u16 selector, u64 offset, unsigned operand_bits, u64 next_rip = 0);
     Guest<void> far_call(u16 selector, u64 offset, unsigned operand_bits, u64 next_rip);
     Guest<void> far_return(unsigned operand_bits, u16 pop_bytes);
 
