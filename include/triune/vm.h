@@ -71,7 +71,7 @@ struct DeviceConfig {
 };
 
 struct VmDefinition {
-    std::string engine = "auto";  ///< auto, bt, interp
+    std::string engine = "auto";  ///< auto, bt, interp, kvm
     std::string cpu = "host";
     unsigned cpus = 1;
     std::uint64_t memory_bytes = std::uint64_t{512} << 20;
@@ -121,6 +121,10 @@ public:
     virtual void stop() = 0;
     /// Counters, summed over vCPUs. After run() has returned.
     [[nodiscard]] virtual std::vector<StatLine> stats() const = 0;
+    /// The engine that runs the guest.
+    [[nodiscard]] virtual std::string engine() const = 0;
+    /// Why `auto` chose it; empty where the definition named it.
+    [[nodiscard]] virtual std::string engine_reason() const = 0;
 };
 
 /// Checks the definition and allocates everything; nothing runs yet.

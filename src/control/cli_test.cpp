@@ -25,6 +25,7 @@ VmDefinition last_definition;
 std::optional<VmError> make_error;
 VmOutcome wanted_outcome;
 bool wait_for_stop = false;
+std::string reason_for_auto;
 
 class FakeVm final : public Vm {
 public:
@@ -35,6 +36,8 @@ public:
     }
     void stop() override { stopped_ = true; }
     std::vector<StatLine> stats() const override { return {{"halts", 7}}; }
+    std::string engine() const override { return "bt"; }
+    std::string engine_reason() const override { return reason_for_auto; }
 
 private:
     std::atomic<bool> stopped_ = false;
@@ -68,6 +71,7 @@ protected:
         wanted_outcome = {};
         wait_for_stop = false;
         last_definition = {};
+        reason_for_auto.clear();
     }
     int run(std::vector<std::string> words) {
         words.insert(words.begin(), "triune");
@@ -85,6 +89,12 @@ protected:
     }
     std::string out_, err_;
 };
+
+TEST_F(Cli, SaysWhichEngineAutoTookAndWhy) {
+    reason_for_auto = "it is the fastest here";
+    EXPECT_EQ(run({"run", "--kernel", "k"}), 0);
+    EXPECT_EQ(err_, "triune: engine bt: it is the fastest here\n");
+}
 
 TEST_F(Cli, EveryOptionReachesTheDefinition) {
     ASSERT_EQ(run({"run",      "--engine",   "interp",   "--cpu",    "x86-64-v2",   "--cpus",
@@ -122,7 +132,7 @@ TEST_F(Cli, BadUsageIsStatus2AndOneLine) {
                                                {"run", "--kernel", "k", "--cpus", "0"},
                                                {"run", "--kernel", "k", "--cpus", "17"},
                                                {"run", "--kernel", "k", "--memory", "512"},
-                                               {"run", "--kernel", "k", "--engine", "kvm"},
+                                               {"run", "--kernel", "k", "--engine", "xen"},
                                                {"run", "--kernel", "k", "--net", "bridge"},
                                                {"run", "--kernel", "k", "--serial", "tcp:1"},
                                                {"run", "--kernel", "k", "--disk", "d,ro"},

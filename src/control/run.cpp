@@ -71,8 +71,8 @@ int process_status(const VmOutcome& outcome, int signal) {
 void RunCommand::declare(CLI::App& app) {
     VmDefinition& d = definition;
     app.add_option("--engine", d.engine, "How guest code is run")
-        ->check(CLI::IsMember({"auto", "bt", "interp"}))
-        ->type_name("auto|bt|interp")
+        ->check(CLI::IsMember({"auto", "bt", "interp", "kvm"}))
+        ->type_name("auto|bt|interp|kvm")
         ->capture_default_str();
     app.add_option("--cpu", d.cpu, "Processor model and changes to it, such as x86-64-v3 or host,-avx2")
         ->type_name("MODEL")
@@ -174,6 +174,8 @@ int RunCommand::run() {
         complain(vm.error().message);
         return static_cast<int>(vm.error().usage ? ExitStatus::bad_usage : ExitStatus::host_error);
     }
+    if (const std::string reason = (*vm)->engine_reason(); !reason.empty())
+        fmt::print(stderr, "triune: engine {}: {}\n", (*vm)->engine(), reason);
     VmOutcome outcome;
     int signal = 0;
     {

@@ -106,7 +106,7 @@ public:
 };
 
 struct VmConfig {
-    std::string engine = "bt";  ///< "bt", "interp"
+    std::string engine = "bt";  ///< "bt", "interp"; make_kvm_vm() does not look at it
     unsigned cpus = 1;
     x86::CpuModel cpu;
     u64 code_cache_bytes = u64{64} << 20;  ///< per vCPU, bound of the translated code; 800 MiB for all
@@ -119,5 +119,9 @@ struct VmConfig {
 
 /// The soft hypervisor: processor, memory virtualization and interrupt chip in user space.
 Result<std::unique_ptr<Vm>> make_soft_vm(const VmConfig& config);
+
+/// The kvm hypervisor: processor, memory and interrupt chips of the host's /dev/kvm. One line says why
+/// where this host has none that works.
+Result<std::unique_ptr<Vm>> make_kvm_vm(const VmConfig& config);
 
 }  // namespace triune::hypervisor

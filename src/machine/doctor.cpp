@@ -1,6 +1,5 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/auxv.h>
 #include <sys/ioctl.h>
@@ -16,6 +15,8 @@
 #include <string_view>
 
 #include "base/fd.h"
+#include "hypervisor/kvm/device.h"
+#include "hypervisor/kvm/probe.h"
 #include "machine/engine.h"
 #include "machine/ram.h"
 #include "triune/vm.h"
@@ -25,9 +26,6 @@ namespace {
 
 /// HWCAP2_FSGSBASE (Linux arch/x86 elf.h): user code may run RDGSBASE and its like.
 constexpr unsigned long hwcap2_fsgsbase = 1 << 1;
-
-/// Linux KVM API: KVM_GET_API_VERSION answers 12.
-constexpr unsigned long kvm_get_api_version = _IO(0xae, 0);
 
 std::string first_match(const char* file, std::string_view key) {
     std::ifstream in(file);
@@ -39,11 +37,12 @@ std::string first_match(const char* file, std::string_view key) {
 }
 
 std::string describe_kvm() {
-    const base::Fd kvm(open("/dev/kvm", O_RDWR | O_CLOEXEC));
-    if (!kvm) return errno == ENOENT ? "absent" : fmt::format("not usable: {}", std::strerror(errno));
-    const int version = ioctl(kvm.get(), kvm_get_api_version, 0);
-    if (version < 0) return fmt::format("does not answer: {}", std::strerror(errno));
-    return fmt::format("usable, API version {} (no engine of this version uses it)", version);
+    const auto device = hypervisor::kvm::Device::open();
+    return device ? "usable" : device.error().message;
+}
+
+std::string describe_virtualization() {
+    return hypervisor::kvm::hardware_virtualization() ? "VT-x or AMD-V" : "none";
 }
 
 std::string describe_features() {
@@ -103,7 +102,9 @@ HostReport examine_host() {
     line("features", describe_features());
     line("FSGSBASE",
          getauxval(AT_HWCAP2) & hwcap2_fsgsbase ? "enabled for user code" : "not enabled for user code");
+    line("hardware virtualization", describe_virtualization());
     line("/dev/kvm", describe_kvm());
+    line("KVM probe", hypervisor::kvm::probe().verdict);
     line("memory and swap", fmt::format("{}M", machine::host_ram() >> 20));
     line("address space limit", describe_limit(RLIMIT_AS, 20, "M"));
     line("open files limit", describe_limit(RLIMIT_NOFILE, 0, ""));

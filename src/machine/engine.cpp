@@ -7,10 +7,13 @@
 
 #include "base/fd.h"
 #include "base/types.h"
+#include "hypervisor/kvm/probe.h"
 
 namespace triune::machine {
 
 EngineChoice choose_engine() {
+    const hypervisor::kvm::Probe& kvm = hypervisor::kvm::probe();
+    if (kvm.good) return {"kvm", kvm.verdict};
     // The translator's only demand beyond what the reference engine needs: executable shared memory,
     // which hardened hosts (SELinux execmem rules, noexec policies) may refuse.
     const base::Fd fd(memfd_create("triune-probe", MFD_CLOEXEC));
@@ -18,12 +21,11 @@ EngineChoice choose_engine() {
         void* const page = mmap(nullptr, page_size, PROT_READ | PROT_EXEC, MAP_SHARED, fd.get(), 0);
         if (page != MAP_FAILED) {
             munmap(page, page_size);
-            return {"bt",
-                    "the binary translator runs on any x86-64 Linux host and is the fastest engine of this "
-                    "version"};
+            return {"bt", "binary translation, as hardware assist is not to be had: " + kvm.verdict};
         }
     }
-    return {"interp", "this host refuses executable shared memory, which the translator needs"};
+    return {"interp",
+            "this host refuses executable shared memory, which the translator needs, and " + kvm.verdict};
 }
 
 }  // namespace triune::machine

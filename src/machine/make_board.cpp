@@ -75,7 +75,7 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
         config.io = board->traced_io_.get();
     }
     config.loop = &loop;
-    auto vm = hypervisor::make_soft_vm(config);
+    auto vm = definition.engine == "kvm" ? hypervisor::make_kvm_vm(config) : hypervisor::make_soft_vm(config);
     if (!vm) return std::unexpected(VmError{vm.error().message});
     board->vm_ = std::move(*vm);
     board->processors_ = std::make_unique<Processors>(*board->vm_, definition.cpus);

@@ -60,6 +60,8 @@ public:
     VmOutcome run() override;
     void stop() override;
     std::vector<StatLine> stats() const override;
+    std::string engine() const override { return definition_.engine; }
+    std::string engine_reason() const override { return engine_reason_; }
 
 private:
     std::expected<void, VmError> new_board();
@@ -73,6 +75,7 @@ private:
     base::Mutex mutex_;
     std::unique_ptr<Board> board_;
     bool stopped_ GUARDED_BY(mutex_) = false;
+    std::string engine_reason_;
     observe::Counters counters_;
     u64 boots_ = 0, run_ns_ = 0;
 };
@@ -84,7 +87,11 @@ std::expected<void, VmError> HostedVm::prepare() {
     if (const auto ram = machine::check_ram(definition_.memory_bytes, machine::host_ram()); !ram) return ram;
     if (definition_.cpus < 1 || definition_.cpus > 16)
         return unusable(fmt::format("{} processors: a VM has 1 to 16", definition_.cpus));
-    if (definition_.engine == "auto") definition_.engine = machine::choose_engine().engine;
+    if (definition_.engine == "auto") {
+        machine::EngineChoice choice = machine::choose_engine();
+        definition_.engine = std::move(choice.engine);
+        engine_reason_ = std::move(choice.reason);
+    }
     auto trace = machine::Trace::parse(definition_.trace);
     if (!trace) return std::unexpected(trace.error());
     trace_ = *trace;

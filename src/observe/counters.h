@@ -38,7 +38,11 @@ namespace triune::observe {
     X(port_io, "port I/O accesses")                                   \
     X(mmio, "MMIO accesses")                                          \
     X(msr_accesses, "MSR accesses")                                   \
-    X(cpuid, "CPUID executed")
+    X(cpuid, "CPUID executed")                                        \
+    X(kvm_runs, "returns from KVM to user space")                     \
+    X(kvm_exits, "exits to KVM")                                      \
+    X(kvm_emulated, "instructions emulated by KVM")                   \
+    X(kvm_page_faults, "guest memory faults taken by KVM")
 
 enum class Counter : u32 {
 #define X(id, text) id,

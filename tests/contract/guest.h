@@ -22,6 +22,7 @@ inline constexpr u32 passed = 1;
 /// 0xf6 MSI data for APIC 0; MMIO page 0xd0000000 keeps what is written to it.
 class Bench final : public hypervisor::Io {
 public:
+    /// Engine "kvm" where the host has none that runs guests: `unavailable` says why, and there is no VM.
     explicit Bench(std::string engine, unsigned cpus = 1, const std::string& cpu = "host");
     ~Bench() override;
 
@@ -33,6 +34,7 @@ public:
     /// is up. The boot processor starts at 0:0x8000 in real mode.
     void run(unsigned seconds = 20);
 
+    std::string unavailable;
     u32 result = 0;                       ///< what the guest wrote to port 0xf4, 0 if it did not
     std::string log;                      ///< what it wrote to 0xe9
     std::string trouble;                  ///< shutdown, timeout or internal error, with vCPU states

@@ -1,0 +1,49 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// kvm: the hypervisor contract through Linux' /dev/kvm (Documentation/virt/kvm/api.rst): memory slots,
+/// in-kernel interrupt chips and timers, one KVM vCPU per Vcpu.
+///
+/// Threads: one per vCPU; lines, messages, ioeventfds and kicks come from any thread. No locks of its own
+/// but the routing table's, a leaf.
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "base/types.h"
+
+namespace triune::hypervisor::kvm {
+
+inline constexpr const char* device_path = "/dev/kvm";
+
+/// ioctl() that goes on when a signal interrupts it. Not for KVM_RUN.
+int call(int fd, unsigned long request, unsigned long argument = 0);
+template <class T>
+int call(int fd, unsigned long request, T* argument) {
+    return call(fd, request, reinterpret_cast<unsigned long>(argument));
+}
+
+/// The opened device: what this host's KVM is and can do.
+class Device {
+public:
+    /// One line says what is missing: the file, permission, another API version, or a capability that
+    /// every VM of this module needs.
+    static Result<Device> open(const char* path = device_path);
+
+    [[nodiscard]] int fd() const { return fd_.get(); }
+    /// KVM_CHECK_EXTENSION: 0 where there is none.
+    [[nodiscard]] int capability(unsigned long number) const;
+    [[nodiscard]] bool has(unsigned long number) const { return capability(number) > 0; }
+    /// Bytes that a vCPU's run structure takes.
+    [[nodiscard]] size_t run_bytes() const { return run_bytes_; }
+    /// A VM's file descriptor.
+    [[nodiscard]] Result<base::Fd> create_vm() const;
+
+private:
+    base::Fd fd_;
+    size_t run_bytes_ = 0;
+};
+
+}  // namespace triune::hypervisor::kvm

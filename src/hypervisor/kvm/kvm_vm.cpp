@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/kvm/vcpu.h"
+
+namespace triune::hypervisor {
+namespace kvm {
+namespace {
+
+class KvmVm final : public Vm {
+public:
+    explicit KvmVm(std::shared_ptr<VmState> state) : state_(std::move(state)) {}
+
+    Result<std::unique_ptr<Vcpu>> create_vcpu(unsigned index) override {
+        if (index >= state_->config().cpus)
+            return fail("vCPU " + std::to_string(index) + ": the VM has only " +
+                        std::to_string(state_->config().cpus));
+        if (!state_->take_index(index)) return fail("vCPU " + std::to_string(index) + " exists already");
+        auto vcpu = KvmVcpu::create(state_, index);
+        if (!vcpu) return std::unexpected(vcpu.error());
+        return std::move(*vcpu);
+    }
+
+    void set_gsi(unsigned gsi, bool level) override {
+        kvm_irq_level line{};
+        line.irq = gsi;
+        line.level = level;
+        call(state_->fd(), KVM_IRQ_LINE, &line);
+    }
+
+    void signal_msi(u64 address, u32 data) override {
+        kvm_msi msi{};
+        msi.address_lo = static_cast<u32>(address);
+        msi.address_hi = static_cast<u32>(address >> 32);
+        msi.data = data;
+        call(state_->fd(), KVM_SIGNAL_MSI, &msi);
+    }
+
+private:
+    std::shared_ptr<VmState> state_;
+};
+
+}  // namespace
+}  // namespace kvm
+
+Result<std::unique_ptr<Vm>> make_kvm_vm(const VmConfig& config) {
+    auto state = kvm::VmState::create(config);
+    if (!state) return std::unexpected(state.error());
+    return std::make_unique<kvm::KvmVm>(std::move(*state));
+}
+
+}  // namespace triune::hypervisor

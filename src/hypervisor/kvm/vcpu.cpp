@@ -1,0 +1,179 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/kvm/vcpu.h"
+
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "hypervisor/kvm/describe_exit.h"
+#include "hypervisor/kvm/kick.h"
+
+namespace triune::hypervisor::kvm {
+
+using observe::Counter;
+
+// -- creation ---------------------------------------------------------------------------------------
+
+RunPage::~RunPage() {
+    if (run_) ::munmap(run_, bytes_);
+}
+
+bool RunPage::map(int vcpu, size_t bytes) {
+    void* const p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+    if (p == MAP_FAILED) return false;
+    run_ = static_cast<kvm_run*>(p);
+    bytes_ = bytes;
+    return true;
+}
+
+Result<std::unique_ptr<KvmVcpu>> KvmVcpu::create(std::shared_ptr<VmState> vm, unsigned index) {
+    base::Fd fd(call(vm->fd(), KVM_CREATE_VCPU, index));
+    if (!fd) return fail_errno("KVM: vCPU " + std::to_string(index) + " cannot be created");
+    std::unique_ptr<KvmVcpu> vcpu(new KvmVcpu(std::move(vm), std::move(fd)));
+    if (auto r = vcpu->set_up(index); !r) return std::unexpected(r.error());
+    return vcpu;
+}
+
+Result<void> KvmVcpu::set_up(unsigned index) {
+    if (!run_.map(fd_.get(), vm_->device().run_bytes()))
+        return fail_errno("KVM: the run structure cannot be mapped");
+    if (auto r = set_cpuid(fd_.get(), vcpu_cpuid(vm_->model(), index)); !r) return r;
+    if (vm_->device().has(KVM_CAP_ENFORCE_PV_FEATURE_CPUID)) {
+        // A paravirtual feature that CPUID does not show does not exist.
+        kvm_enable_cap enable{};
+        enable.cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID;
+        enable.args[0] = 1;
+        if (call(fd_.get(), KVM_ENABLE_CAP, &enable) < 0)
+            return fail_errno("KVM: KVM_CAP_ENFORCE_PV_FEATURE_CPUID");
+    }
+    state_.emplace(fd_.get(), vm_->device(), vm_->model().has("pku"));
+    kernel_stats_.emplace(fd_.get());
+    accept_kicks();
+    x86::VcpuState start;
+    x86::reset_state(start, false);
+    start.tsc_offset = vm_->tsc_offset();
+    start.waiting_for_sipi = index != 0;
+    return state_->write(start);
+}
+
+// -- contract ---------------------------------------------------------------------------------------
+
+void KvmVcpu::note(const Result<void>& r) {
+    if (!r && !broken_) broken_ = r.error().message;
+}
+
+x86::VcpuState KvmVcpu::state() {
+    auto s = state_->read();
+    if (s) return *s;
+    note(std::unexpected(s.error()));
+    return {};
+}
+
+void KvmVcpu::set_state(const x86::VcpuState& s) { note(state_->write(s)); }
+
+// The flag first: whoever sees immediate_exit or gets the signal finds it set. A thread that is about to
+// enter KVM_RUN is stopped by immediate_exit, one inside it by the signal.
+void KvmVcpu::kick() {
+    kicked_.store(true, std::memory_order_seq_cst);
+    std::atomic_ref(run_->immediate_exit).store(1, std::memory_order_seq_cst);
+    if (const pid_t thread = running_thread_.load(std::memory_order_seq_cst)) send_kick(thread);
+}
+
+Exit KvmVcpu::run() {
+    accept_kicks();
+    Exit exit = run_until_exit();
+    kernel_stats_->read(counters_);
+    return exit;
+}
+
+Exit KvmVcpu::run_until_exit() {
+    for (;;) {
+        if (broken_) return InternalError{*broken_};
+        std::atomic_ref immediate(run_->immediate_exit);
+        immediate.store(0, std::memory_order_seq_cst);
+        if (kicked_.load(std::memory_order_seq_cst)) {
+            if (!unfinished_) {
+                kicked_.store(false, std::memory_order_seq_cst);
+                return Kicked{};
+            }
+            immediate.store(1, std::memory_order_seq_cst);  // finishes the instruction and no more
+        }
+        running_thread_.store(::gettid(), std::memory_order_seq_cst);
+        const int r = ::ioctl(fd_.get(), KVM_RUN, 0);
+        const int code = errno;
+        running_thread_.store(0, std::memory_order_seq_cst);
+        counters_.add(Counter::kvm_runs);
+        unfinished_ = false;
+        if (r < 0) {
+            // EAGAIN: a vCPU that waited has got its INIT or start-up message.
+            if (code == EINTR || code == EAGAIN) continue;
+            return InternalError{describe_failure(code, *run_.get())};
+        }
+        if (auto exit = handle_exit()) return *exit;
+    }
+}
+
+// -- exits ------------------------------------------------------------------------------------------
+
+std::optional<Exit> KvmVcpu::handle_exit() {
+    switch (run_->exit_reason) {
+        case KVM_EXIT_IO: port_io(); return {};
+        case KVM_EXIT_MMIO: mmio(); return {};
+        case KVM_EXIT_X86_RDMSR:
+        case KVM_EXIT_X86_WRMSR:
+            // None of the model's MSRs is missing in KVM: #GP.
+            counters_.add(Counter::msr_accesses);
+            run_->msr.error = 1;
+            unfinished_ = true;
+            return {};
+        case KVM_EXIT_HYPERCALL:
+            run_->hypercall.ret = static_cast<u64>(-1000);  // -KVM_ENOSYS
+            unfinished_ = true;
+            return {};
+        case KVM_EXIT_INTR:
+        case KVM_EXIT_IRQ_WINDOW_OPEN: return {};
+        case KVM_EXIT_SHUTDOWN: return Shutdown{describe_shutdown(state())};
+        case KVM_EXIT_SYSTEM_EVENT:
+            if (run_->system_event.type == KVM_SYSTEM_EVENT_CRASH)
+                return Shutdown{"the guest told KVM that it crashed\n" + describe_shutdown(state())};
+            [[fallthrough]];
+        default: return InternalError{describe_exit(*run_.get(), state())};
+    }
+}
+
+void KvmVcpu::port_io() {
+    Io& io = *vm_->config().io;
+    u8* data = reinterpret_cast<u8*>(run_.get()) + run_->io.data_offset;
+    const unsigned size = run_->io.size;
+    for (u32 i = 0; i < run_->io.count; ++i, data += size) {
+        u32 value = 0;
+        counters_.add(Counter::port_io);
+        if (run_->io.direction == KVM_EXIT_IO_OUT) {
+            std::memcpy(&value, data, size);
+            io.port_write(run_->io.port, value, size);
+        } else {
+            value = io.port_read(run_->io.port, size);
+            std::memcpy(data, &value, size);
+        }
+    }
+    unfinished_ = true;
+}
+
+void KvmVcpu::mmio() {
+    Io& io = *vm_->config().io;
+    u64 value = 0;
+    counters_.add(Counter::mmio);
+    if (run_->mmio.is_write) {
+        std::memcpy(&value, run_->mmio.data, run_->mmio.len);
+        io.mmio_write(run_->mmio.phys_addr, value, run_->mmio.len);
+    } else {
+        value = io.mmio_read(run_->mmio.phys_addr, run_->mmio.len);
+        std::memcpy(run_->mmio.data, &value, run_->mmio.len);
+    }
+    unfinished_ = true;
+}
+
+}  // namespace triune::hypervisor::kvm

@@ -1,0 +1,103 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/kvm/vm_state.h"
+
+#include <string>
+
+namespace triune::hypervisor::kvm {
+namespace {
+
+/// Four pages that VT-x needs for real mode where it has no unrestricted guests (KVM_SET_TSS_ADDR), below
+/// the firmware's 16 MB.
+constexpr u64 identity_map_gpa = 0xfeffc000, tss_gpa = 0xfeffd000;
+
+Result<void> set_memory(int vm, u32 number, const memory::Slot& slot, bool readonly_works) {
+    kvm_userspace_memory_region region{};
+    region.slot = number;
+    region.flags = slot.readonly && readonly_works ? KVM_MEM_READONLY : 0;
+    region.guest_phys_addr = slot.gpa;
+    region.memory_size = slot.size;
+    region.userspace_addr = reinterpret_cast<u64>(slot.host);
+    if (call(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0)
+        return fail_errno("KVM: " + std::to_string(slot.size >> 10) +
+                          " KiB of guest memory cannot be mapped");
+    return {};
+}
+
+Result<void> enable(int vm, u32 capability, u64 argument) {
+    kvm_enable_cap enable{};
+    enable.cap = capability;
+    enable.args[0] = argument;
+    if (call(vm, KVM_ENABLE_CAP, &enable) < 0)
+        return fail_errno("KVM: capability " + std::to_string(capability) + " cannot be enabled");
+    return {};
+}
+
+}  // namespace
+
+Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
+    auto device = Device::open();
+    if (!device) return std::unexpected(device.error());
+    const int most = device->capability(KVM_CAP_MAX_VCPUS);
+    if (config.cpus < 1 || (most > 0 && config.cpus > static_cast<unsigned>(most)))
+        return fail(std::to_string(config.cpus) + " vCPUs: this host's KVM has 1 to " + std::to_string(most));
+    auto fd = device->create_vm();
+    if (!fd) return std::unexpected(fd.error());
+    std::shared_ptr<VmState> vm(new VmState(config, std::move(*device), std::move(*fd)));
+    // All time-stamp counters start at 0 together.
+    vm->tsc_offset_ = 0 - __builtin_ia32_rdtsc();
+    if (auto r = vm->choose_model(); !r) return std::unexpected(r.error());
+    if (auto r = vm->create_chips(); !r) return std::unexpected(r.error());
+    if (auto r = vm->map_memory(); !r) return std::unexpected(r.error());
+    if (auto r = vm->set_policy(); !r) return std::unexpected(r.error());
+    return vm;
+}
+
+bool VmState::take_index(unsigned index) {
+    const std::lock_guard lock(mutex_);
+    if (taken_[index]) return false;
+    taken_[index] = true;
+    return true;
+}
+
+Result<void> VmState::choose_model() {
+    const auto supported = supported_cpuid(device_);
+    if (!supported) return std::unexpected(supported.error());
+    model_ = limit_model(config_.cpu, *supported, device_.has(KVM_CAP_TSC_DEADLINE_TIMER));
+    return {};
+}
+
+Result<void> VmState::create_chips() {
+    if (device_.has(KVM_CAP_SET_TSS_ADDR)) {
+        u64 identity = identity_map_gpa;
+        if (device_.has(KVM_CAP_SET_IDENTITY_MAP_ADDR) &&
+            call(fd(), KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
+            return fail_errno("KVM: KVM_SET_IDENTITY_MAP_ADDR");
+        if (call(fd(), KVM_SET_TSS_ADDR, tss_gpa) < 0) return fail_errno("KVM: KVM_SET_TSS_ADDR");
+    }
+    if (call(fd(), KVM_CREATE_IRQCHIP) < 0)
+        return fail_errno("KVM: the in-kernel interrupt chips cannot be created");
+    kvm_pit_config pit{};
+    pit.flags = KVM_PIT_SPEAKER_DUMMY;  // port 0x61
+    if (call(fd(), KVM_CREATE_PIT2, &pit) < 0)
+        return fail_errno("KVM: the in-kernel interval timer cannot be created");
+    routing_.emplace(fd(), static_cast<unsigned>(device_.capability(KVM_CAP_IRQ_ROUTING)));
+    return routing_->set_lines();
+}
+
+Result<void> VmState::map_memory() {
+    u32 number = 0;
+    const bool readonly_works = device_.has(KVM_CAP_READONLY_MEM);
+    for (const memory::Slot& slot : config_.memory->slots())
+        if (auto r = set_memory(fd(), number++, slot, readonly_works); !r) return r;
+    return {};
+}
+
+Result<void> VmState::set_policy() {
+    // MSRs that KVM does not know come here, to be counted and answered with #GP.
+    if (device_.capability(KVM_CAP_X86_USER_SPACE_MSR) & KVM_MSR_EXIT_REASON_UNKNOWN)
+        return enable(fd(), KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_UNKNOWN);
+    return {};
+}
+
+}  // namespace triune::hypervisor::kvm

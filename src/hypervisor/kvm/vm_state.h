@@ -1,0 +1,51 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "hypervisor/hypervisor.h"
+#include "hypervisor/kvm/cpuid.h"
+#include "hypervisor/kvm/device.h"
+#include "hypervisor/kvm/routing.h"
+
+namespace triune::hypervisor::kvm {
+
+/// What a Vm and its Vcpus share; lives as long as any of them.
+class VmState {
+public:
+    static Result<std::shared_ptr<VmState>> create(const VmConfig& config);
+
+    [[nodiscard]] const VmConfig& config() const { return config_; }
+    [[nodiscard]] const Device& device() const { return device_; }
+    [[nodiscard]] int fd() const { return fd_.get(); }
+    /// The configured model as far as this KVM goes.
+    [[nodiscard]] const x86::CpuModel& model() const { return model_; }
+    /// Guest TSC = host TSC + this, on every vCPU from the start.
+    [[nodiscard]] u64 tsc_offset() const { return tsc_offset_; }
+    Routing& routing() { return *routing_; }
+    /// True once for each index.
+    bool take_index(unsigned index);
+
+private:
+    VmState(const VmConfig& config, Device device, base::Fd fd)
+        : config_(config), device_(std::move(device)), fd_(std::move(fd)), taken_(config.cpus) {}
+    Result<void> choose_model();
+    Result<void> create_chips();
+    Result<void> map_memory();
+    Result<void> set_policy();
+
+    VmConfig config_;
+    Device device_;
+    base::Fd fd_;
+    x86::CpuModel model_;
+    u64 tsc_offset_ = 0;
+    std::optional<Routing> routing_;
+    std::mutex mutex_;
+    std::vector<bool> taken_;
+};
+
+}  // namespace triune::hypervisor::kvm
