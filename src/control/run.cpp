@@ -74,7 +74,10 @@ void RunCommand::declare(CLI::App& app) {
         ->check(CLI::IsMember({"auto", "bt", "interp", "kvm"}))
         ->type_name("auto|bt|interp|kvm")
         ->capture_default_str();
-    app.add_option("--cpu", d.cpu, "Processor model and changes to it, such as x86-64-v3 or host,-avx2")
+    app.add_option(
+           "--cpu", d.cpu,
+           "Processor: 486, pentium, pentium3, core2, x86-64-v2, x86-64-v3 or host, and changes to it, such "
+           "as core2,+aes,-pge")
         ->type_name("MODEL")
         ->capture_default_str();
     app.add_option("--cpus", d.cpus, "Virtual processors, 1 to 16")

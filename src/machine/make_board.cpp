@@ -1,5 +1,7 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include "boot/acpi.h"
 #include "boot/kernel_loader.h"
 #include "machine/board.h"
@@ -60,6 +62,10 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
                                                              base::EventLoop& loop, const Trace& trace) {
     std::unique_ptr<Board> board(new Board);
     if (const auto loaded = board->load(definition); !loaded) return std::unexpected(loaded.error());
+    if ((board->start_.efer & x86::efer::lme) && !model.has("lm"))
+        return std::unexpected(VmError{
+            fmt::format("the kernel is 64-bit code, and the processor model {} has no long mode", model.name),
+            true});
 
     hypervisor::VmConfig config;
     config.engine = definition.engine;

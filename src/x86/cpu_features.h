@@ -31,6 +31,9 @@ enum class Level : u8 {
     named,  ///< by name alone: guests would use it, and be slower for it
 };
 
+/// Where CpuModel keeps what processors have or lack without a CPUID bit for it. Guests never see it.
+inline constexpr u32 leaf_unseen = 0xfffffffe;
+
 struct Feature {
     std::string_view name;
     u32 leaf;
@@ -133,6 +136,10 @@ inline constexpr auto cpu_features = [] {
         {"srso_no", 0x80000021, eax, 29, any, amd},
         {"tsa_sq_no", 0x80000021, ecx, 1, any, amd},
         {"tsa_l1_no", 0x80000021, ecx, 2, any, amd},
+        // No CPUID bit: CPUID itself (RFLAGS.ID can be changed), and what came with the P6 family:
+        // multi-byte NOPs, RDPMC, the machine-specific registers that the SDM calls architectural.
+        {"cpuid", leaf_unseen, eax, 0, v1, emulated},
+        {"p6", leaf_unseen, eax, 1, v1, emulated},
     });
 }();
 
@@ -141,11 +148,47 @@ struct FeatureDependency {
     std::string_view needed, by;
 };
 inline constexpr auto feature_dependencies = std::to_array<FeatureDependency>({
-    {"sse2", "sse3"},    {"sse3", "ssse3"},     {"ssse3", "sse4_1"},      {"sse4_1", "sse4_2"},
-    {"sse2", "aes"},     {"sse2", "pclmulqdq"}, {"sse2", "sha_ni"},       {"sse4_2", "avx"},
-    {"xsave", "avx"},    {"avx", "avx2"},       {"avx", "fma"},           {"avx", "f16c"},
-    {"avx", "vaes"},     {"avx", "vpclmulqdq"}, {"aes", "vaes"},          {"pclmulqdq", "vpclmulqdq"},
-    {"pcid", "invpcid"}, {"apic", "x2apic"},    {"apic", "tsc_deadline"}, {"apic", "arat"},
+    {"sse2", "sse3"},
+    {"sse3", "ssse3"},
+    {"ssse3", "sse4_1"},
+    {"sse4_1", "sse4_2"},
+    {"sse2", "aes"},
+    {"sse2", "pclmulqdq"},
+    {"sse2", "sha_ni"},
+    {"sse4_2", "avx"},
+    {"xsave", "avx"},
+    {"avx", "avx2"},
+    {"avx", "fma"},
+    {"avx", "f16c"},
+    {"avx", "vaes"},
+    {"avx", "vpclmulqdq"},
+    {"aes", "vaes"},
+    {"pclmulqdq", "vpclmulqdq"},
+    {"pcid", "invpcid"},
+    {"apic", "x2apic"},
+    {"apic", "tsc_deadline"},
+    {"apic", "arat"},
+    {"fxsr", "sse"},
+    {"sse", "sse2"},
+    {"fpu", "mmx"},
+    {"fpu", "fxsr"},
+    {"fxsr", "xsave"},
+    {"msr", "sep"},
+    {"msr", "mtrr"},
+    {"msr", "syscall"},
+    {"msr", "x2apic"},
+    {"msr", "nx"},
+    {"pae", "nx"},
+    {"pae", "lm"},
+    {"syscall", "lm"},
+    {"sse2", "lm"},
+    {"lm", "cx16"},
+    {"lm", "lahf_lm"},
+    {"lm", "pcid"},
+    {"lm", "fsgsbase"},
+    {"lm", "pdpe1gb"},
+    {"tsc", "rdtscp"},
+    {"tsc", "tsc_deadline"},
 });
 
 }  // namespace triune::x86

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <span>
 
 #include "x86/cpu_features.h"
 #include "x86/host_cpuid.h"
@@ -42,27 +43,37 @@ public:
         add(1, one);
         if (id_.intel()) {
             add(2, {0x00ff0301, 0, 0, 0});  // a TLB; caches: see leaf 4
-            caches(4);
+            caches(4, round_caches, id_bits_);
         }
         add(6, features(6));
         CpuidResult seven = features(7);
         // How the host's x87 saves FCS, FDS and FDP shows through: it runs the guest's code.
         seven.ebx |= host_cpuid(7).ebx & (1u << 6 | 1u << 13);
         add(7, 0, seven);
-        add(0xb, 0, {0, 1, 0x100, 0});  // one thread a core
-        add(0xb, 1, {id_bits_, model_.cpus, 0x201, 0});
-        if (one.ecx & 1u << 26) {
-            const bool avx = model_.xcr0_mask & 4;
-            const u32 size = avx ? xsave_size : 576;
-            add(0xd, 0, {static_cast<u32>(model_.xcr0_mask), size, size, 0});
-            if (avx) add(0xd, 2, {256, 576, 0, 0});
-        }
+        topology();
+        if (one.ecx & 1u << 26) xsave();
         if (id_.intel()) {
             const TscRatio ratio = tsc_ratio(model_.tsc_hz);
             add(0x15, {ratio.denominator, ratio.numerator, apic_bus_hz, 0});
             const u32 mhz = static_cast<u32>((model_.tsc_hz + 500'000) / 1'000'000);
             add(0x16, {mhz, mhz, 100, 0});
         }
+    }
+
+    /// What a fixed model shows. Features that were added to it may need leaves that it lacks.
+    void fixed() {
+        const FixedModel& f = *id_.fixed;
+        u32 basic = f.max_basic, extended = f.max_extended;
+        for (size_t i = 0; i < cpu_features.size(); ++i) {
+            if (!enabled_[i] || cpu_features[i].leaf == leaf_unseen) continue;
+            u32& highest = cpu_features[i].leaf & 0x80000000 ? extended : basic;
+            highest = std::max(highest, cpu_features[i].leaf);
+        }
+        const CpuidResult leaf1 = features(1);
+        if (leaf1.ecx & 1u << 21) basic = std::max(basic, 0xbu);  // x2APIC ids
+        if (leaf1.ecx & 1u << 26) basic = std::max(basic, 0xdu);
+        fixed_basic(f, leaf1, basic);
+        if (extended) fixed_extended(f, extended);
     }
 
     /// KVM's leaves (Linux Documentation/virt/kvm/x86/cpuid.rst), and the timing leaf that VMware
@@ -100,13 +111,55 @@ public:
         add(0x80000008, eight);
         if (id_.intel()) return;
         if (one.ecx & 1u << 22) {
-            caches(0x8000001d);
+            caches(0x8000001d, round_caches, id_bits_);
             add(0x8000001e, {0, 0, 0, 0});  // ids are filled in by cpuid()
         }
         add(0x80000021, features(0x80000021));
     }
 
+    /// CpuModel::has() looks there for features without a bit that guests see.
+    void unseen() { add(leaf_unseen, features(leaf_unseen)); }
+
 private:
+    void fixed_basic(const FixedModel& f, CpuidResult one, u32 highest) {
+        add(0, {highest, id_.vendor.ebx, id_.vendor.ecx, id_.vendor.edx});
+        one.eax = f.signature;
+        // CLFLUSH has lines of 64 bytes on every model that it is added to.
+        one.ebx = (one.edx & 1u << 19 ? 8u : f.clflush_line) << 8;
+        if (f.multi_core && model_.cpus > 1) {
+            one.ebx |= std::min(1u << id_bits_, 255u) << 16;
+            one.edx |= 1u << 28;
+        }
+        add(1, one);
+        if (highest >= 2) add(2, {f.leaf2[0], f.leaf2[1], f.leaf2[2], f.leaf2[3]});
+        if (!f.caches.empty()) caches(4, f.caches, f.multi_core ? id_bits_ : 0);
+        if (highest >= 6) add(6, features(6));
+        if (highest >= 7) add(7, 0, features(7));
+        if (highest >= 0xb && one.ecx & 1u << 21) topology();
+        if (one.ecx & 1u << 26) xsave();
+    }
+    void fixed_extended(const FixedModel& f, u32 highest) {
+        add(0x80000000, {highest, 0, 0, 0});
+        add(0x80000001, features(0x80000001));
+        if (highest >= 0x80000004 && !id_.brand.empty()) brand();
+        if (highest >= 0x80000006) add(0x80000006, {0, 0, f.l2, 0});
+        if (highest >= 0x80000007) add(0x80000007, features(0x80000007));
+        if (highest < 0x80000008) return;
+        CpuidResult eight = features(0x80000008);
+        eight.eax = model_.phys_bits | 48 << 8;
+        add(0x80000008, eight);
+    }
+    void topology() {
+        add(0xb, 0, {0, 1, 0x100, 0});  // one thread a core
+        add(0xb, 1, {id_bits_, model_.cpus, 0x201, 0});
+    }
+    void xsave() {
+        const bool avx = model_.xcr0_mask & 4;
+        const u32 size = avx ? xsave_size : 576;
+        add(0xd, 0, {static_cast<u32>(model_.xcr0_mask), size, size, 0});
+        if (avx) add(0xd, 2, {256, 576, 0, 0});
+    }
+
     void add(u32 function, CpuidResult r) { model_.leaves.push_back({function, 0, false, r}); }
     void add(u32 function, u32 index, CpuidResult r) { model_.leaves.push_back({function, index, true, r}); }
 
@@ -118,23 +171,21 @@ private:
         return {r[0], r[1], r[2], r[3]};
     }
 
-    /// Deterministic cache parameters: L1D and L1I of 32 KiB, L2 of 512 KiB each core's own, L3 of
-    /// 16 MiB shared. Plausible round numbers; nothing here caches.
-    void caches(u32 function) {
-        struct Cache {
-            u32 type, level, ways, sets;
-            bool shared;
-        };
-        constexpr std::array<Cache, 4> all{
-            {{1, 1, 8, 64, false}, {2, 1, 8, 64, false}, {3, 2, 8, 1024, false}, {3, 3, 16, 16384, true}}};
-        const u32 ids = std::min(1u << id_bits_, 4096u);
+    /// Plausible round numbers: L1D and L1I of 32 KiB, L2 of 512 KiB each core's own, L3 of 16 MiB
+    /// shared. Nothing here caches.
+    static constexpr std::array<FixedModel::Cache, 4> round_caches{
+        {{1, 1, 8, 64, false}, {2, 1, 8, 64, false}, {3, 2, 8, 1024, false}, {3, 3, 16, 16384, true}}};
+
+    /// Deterministic cache parameters. `id_bits`: of what tells the cores of one package apart.
+    void caches(u32 function, std::span<const FixedModel::Cache> all, u32 id_bits) {
+        const u32 ids = std::min(1u << id_bits, 4096u);
         const u32 cores = function == 4 ? std::min(ids, 64u) - 1 : 0;
         for (u32 i = 0; i < all.size(); ++i) {
-            const Cache& c = all[i];
+            const FixedModel::Cache& c = all[i];
             const u32 sharing = c.shared ? ids - 1 : 0;
             add(function, i,
-                {c.type | c.level << 5 | 1 << 8 | sharing << 14 | cores << 26, 63 | (c.ways - 1) << 22,
-                 c.sets - 1, 0});
+                {c.type | static_cast<u32>(c.level) << 5 | 1 << 8 | sharing << 14 | cores << 26,
+                 63 | (c.ways - 1u) << 22, c.sets - 1, 0});
         }
         add(function, static_cast<u32>(all.size()), {});  // no more
     }
@@ -173,9 +224,14 @@ TscRatio tsc_ratio(u64 hz) {
 
 void add_leaves(CpuModel& model, const CpuIdentity& id, const std::vector<bool>& enabled) {
     Leaves leaves(model, id, enabled);
-    leaves.basic();
+    if (id.fixed) {
+        leaves.fixed();
+    } else {
+        leaves.basic();
+        leaves.extended();
+    }
     leaves.hypervisor();
-    leaves.extended();
+    leaves.unseen();
 }
 
 }  // namespace triune::x86

@@ -6,14 +6,16 @@
 #include <vector>
 
 #include "x86/cpu_model.h"
+#include "x86/fixed_models.h"
 
 namespace triune::x86 {
 
 /// Who a processor says it is: CPUID leaves 0, 1 EAX and 0x80000002-4.
 struct CpuIdentity {
-    CpuidResult vendor;  ///< EBX, ECX, EDX of leaf 0
-    u32 signature = 0;   ///< EAX of leaf 1: family, model, stepping
-    std::string brand;   ///< at most 47 characters
+    CpuidResult vendor;                 ///< EBX, ECX, EDX of leaf 0
+    u32 signature = 0;                  ///< EAX of leaf 1: family, model, stepping
+    std::string brand;                  ///< at most 47 characters
+    const FixedModel* fixed = nullptr;  ///< its leaves are to be those of a real processor
     [[nodiscard]] bool intel() const { return vendor.ebx == 0x756e6547; }  // "Genu"
 };
 

@@ -21,6 +21,7 @@ const CpuModel::Leaf* find(const CpuModel& m, u32 function, u32 index) {
 /// Where a question goes. Intel answers one beyond the ranges with the highest basic leaf (SDM 2A
 /// CPUID, "If a value entered for CPUID.EAX is higher…"); AMD with zeros.
 u32 effective_function(const CpuModel& m, u32 function) {
+    if (function == leaf_unseen) function = 0xffffffff;
     const u32 range = function & 0xffff0000;
     if (range == 0x40000000) return function;
     const u32 highest_basic = m.lookup(0, 0).eax;

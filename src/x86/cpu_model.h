@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "base/types.h"
+#include "x86/insn_set.h"
 
 namespace triune::x86 {
 
@@ -31,6 +32,8 @@ struct CpuModel {
     unsigned phys_bits = 40;  ///< MAXPHYADDR
     bool pages_1g = true;     ///< page-directory-pointer entries may map 1 GiB
     unsigned cpus = 1;
+    bool has_cpuid = true;  ///< RFLAGS.ID can be changed
+    InsnSet insns;          ///< what decode() is to know
 
     /// The static value of one leaf; zeros where there is none.
     [[nodiscard]] CpuidResult lookup(u32 function, u32 index) const;
@@ -51,8 +54,8 @@ struct CpuidContext {
 /// CPUID as the guest sees it (Intel SDM 2A CPUID; AMD APM 3 appendix E).
 CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 function, u32 index);
 
-/// Builds a named model ("host", "x86-64-v2", "x86-64-v3"), with "+feature"/"-feature" items
-/// after commas, limited to what the soft engines implement and the host has.
+/// Builds a named model ("host", "x86-64-v2", "core2"…), with "+feature"/"-feature" items after
+/// commas, limited to what the soft engines implement and the host has.
 Result<CpuModel> make_cpu_model(std::string_view spec, unsigned cpus);
 std::vector<std::string> cpu_model_names();
 /// Feature names that make_cpu_model knows, host or not.

@@ -17,24 +17,26 @@ namespace {
 
 constexpr size_t max_length = 15;
 
-/// Zydis' decoder is plain data. LZCNT and TZCNT are part of what we offer; MPX, CET, CLDEMOTE and
-/// WBNOINVD are not: their encodings are the NOPs (or WBINVD) that they were before.
-constexpr ZydisDecoder make_decoder(ZydisMachineMode mode, ZydisStackWidth stack) {
+/// Zydis' decoder is plain data. MPX, CET, CLDEMOTE and WBNOINVD are not part of what we offer: their
+/// encodings are the NOPs (or WBINVD) that they were before. `variant`: InsnSet::decoder().
+constexpr ZydisDecoder make_decoder(ZydisMachineMode mode, ZydisStackWidth stack, unsigned variant) {
     ZydisDecoder d{};
     d.machine_mode = mode;
     d.stack_width = stack;
-    d.decoder_mode[ZYDIS_DECODER_MODE_LZCNT] = ZYAN_TRUE;
-    d.decoder_mode[ZYDIS_DECODER_MODE_TZCNT] = ZYAN_TRUE;
+    d.decoder_mode[ZYDIS_DECODER_MODE_LZCNT] = variant & 1 ? ZYAN_TRUE : ZYAN_FALSE;
+    d.decoder_mode[ZYDIS_DECODER_MODE_TZCNT] = variant & 2 ? ZYAN_TRUE : ZYAN_FALSE;
     return d;
 }
 
 // 16-bit code is decoded as protected-mode code: what real mode refuses (VEX, LLDT…) is for the
 // engines to check, because CodeSize does not tell real mode from 16-bit protected mode.
-constexpr std::array<ZydisDecoder, 3> decoders = {
-    make_decoder(ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16),
-    make_decoder(ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32),
-    make_decoder(ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64),
-};
+constexpr std::array<ZydisDecoder, 3> make_decoders(unsigned variant) {
+    return {make_decoder(ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16, variant),
+            make_decoder(ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32, variant),
+            make_decoder(ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64, variant)};
+}
+constexpr std::array<std::array<ZydisDecoder, 3>, 4> decoders = {make_decoders(0), make_decoders(1),
+                                                                 make_decoders(2), make_decoders(3)};
 
 void set_register(Operand& o, ZydisRegister reg) {
     const RegisterName& r = register_names[reg];
@@ -291,6 +293,14 @@ void clear(Insn& out) {
     std::memcpy(&out, &blank, bytes);
 }
 
+/// BSF and BSR where F3 does not make them TZCNT and LZCNT: the host may have those, so that the prefix
+/// must not reach it. DS has no meaning for what is re-encoded from `bytes`.
+void drop_repeat_prefix(Insn& i) {
+    if (i.mnemonic != ZYDIS_MNEMONIC_BSF && i.mnemonic != ZYDIS_MNEMONIC_BSR) return;
+    for (u8 n = 0; n < i.prefix_bytes; ++n)
+        if (i.bytes[n] == 0xf3) i.bytes[n] = 0x3e;
+}
+
 DecodeStatus failure(ZyanStatus status, size_t bytes) {
     if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) return DecodeStatus::too_long;
     if (status == ZYDIS_STATUS_NO_MORE_DATA)
@@ -300,15 +310,15 @@ DecodeStatus failure(ZyanStatus status, size_t bytes) {
 
 }  // namespace
 
-DecodeStatus decode(std::span<const u8> code, CodeSize size, Insn& out) {
+DecodeStatus decode(std::span<const u8> code, CodeSize size, Insn& out, const InsnSet& set) {
     const size_t bytes = std::min(code.size(), max_length);
     if (bytes == 0) return DecodeStatus::need_more;
-    const ZydisDecoder& decoder = decoders[static_cast<size_t>(size)];
+    const ZydisDecoder& decoder = decoders[set.decoder()][static_cast<size_t>(size)];
     ZydisDecoderContext context;
     ZydisDecodedInstruction z;
     ZyanStatus status = ZydisDecoderDecodeInstruction(&decoder, &context, code.data(), bytes, &z);
     if (!ZYAN_SUCCESS(status)) return failure(status, bytes);
-    if (!offered(z)) return DecodeStatus::invalid;
+    if (!set.has(z)) return DecodeStatus::invalid;
 
     std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
     status = ZydisDecoderDecodeOperands(&decoder, &context, &z, operands.data(), z.operand_count);
@@ -333,6 +343,7 @@ DecodeStatus decode(std::span<const u8> code, CodeSize size, Insn& out) {
     out.is_branch = z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || is_system_transfer(z.mnemonic);
     out.uses_vector_state = touches_vector_state(z);
     settle_layout(out, z, code.data());
+    drop_repeat_prefix(out);
 
     static_assert(std::tuple_size_v<decltype(out.op)> >= ZYDIS_MAX_OPERAND_COUNT);
     out.operand_count = z.operand_count;
@@ -355,7 +366,7 @@ std::string disassemble(std::span<const u8> code, CodeSize size, u64 rip) {
     }();
     ZydisDecodedInstruction z;
     std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
-    const ZyanStatus status = ZydisDecoderDecodeFull(&decoders[static_cast<size_t>(size)], code.data(),
+    const ZyanStatus status = ZydisDecoderDecodeFull(&decoders[3][static_cast<size_t>(size)], code.data(),
                                                      std::min(code.size(), max_length), &z, operands.data());
     if (!ZYAN_SUCCESS(status)) return "(bad)";
     std::array<char, 256> text;

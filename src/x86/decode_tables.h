@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// What decode() needs to know beyond Zydis: how registers are numbered in an Operand, which
-/// instruction-set extensions exist for our guests, and which instructions use vector state.
+/// What decode() needs to know beyond Zydis: how registers are numbered in an Operand and
+/// which instructions use vector state.
 #include <Zydis/Zydis.h>
 
 #include <array>
@@ -43,67 +43,6 @@ inline constexpr auto register_names = [] {
 static_assert(register_names[ZYDIS_REGISTER_BH].number == 3 && register_names[ZYDIS_REGISTER_BH].high8);
 static_assert(register_names[ZYDIS_REGISTER_R15B].number == 15);
 static_assert(register_names[ZYDIS_REGISTER_GS].number == 5);
-
-/// Whether our processors have the instruction: no AVX-512, no virtualization extensions, none of
-/// the extensions that CPU models never offer. Also false for UD0, UD1 and UD2, whose whole meaning
-/// is #UD.
-inline bool offered(const ZydisDecodedInstruction& z) {
-    switch (z.encoding) {
-        case ZYDIS_INSTRUCTION_ENCODING_LEGACY:
-        case ZYDIS_INSTRUCTION_ENCODING_VEX: break;
-        default: return false;
-    }
-    switch (z.mnemonic) {
-        case ZYDIS_MNEMONIC_UD0:
-        case ZYDIS_MNEMONIC_UD1:
-        case ZYDIS_MNEMONIC_UD2: return false;
-        case ZYDIS_MNEMONIC_VMCALL:  // hypercalls
-        case ZYDIS_MNEMONIC_VMMCALL: return true;
-        default: break;
-    }
-    switch (z.meta.isa_ext) {
-        case ZYDIS_ISA_EXT_ADOX_ADCX:
-        case ZYDIS_ISA_EXT_AES:
-        case ZYDIS_ISA_EXT_AMD3DNOW_PREFETCH:
-        case ZYDIS_ISA_EXT_AVX:
-        case ZYDIS_ISA_EXT_AVX2:
-        case ZYDIS_ISA_EXT_AVX2GATHER:
-        case ZYDIS_ISA_EXT_AVXAES:
-        case ZYDIS_ISA_EXT_BASE:
-        case ZYDIS_ISA_EXT_BMI1:
-        case ZYDIS_ISA_EXT_BMI2:
-        case ZYDIS_ISA_EXT_CLFLUSHOPT:
-        case ZYDIS_ISA_EXT_CLFSH:
-        case ZYDIS_ISA_EXT_CLWB:
-        case ZYDIS_ISA_EXT_F16C:
-        case ZYDIS_ISA_EXT_FMA:
-        case ZYDIS_ISA_EXT_INVPCID:
-        case ZYDIS_ISA_EXT_LONGMODE:
-        case ZYDIS_ISA_EXT_LZCNT:
-        case ZYDIS_ISA_EXT_MMX:
-        case ZYDIS_ISA_EXT_MOVBE:
-        case ZYDIS_ISA_EXT_PAUSE:
-        case ZYDIS_ISA_EXT_PCLMULQDQ:
-        case ZYDIS_ISA_EXT_PREFETCHWT1:
-        case ZYDIS_ISA_EXT_RDPID:
-        case ZYDIS_ISA_EXT_RDRAND:
-        case ZYDIS_ISA_EXT_RDSEED:
-        case ZYDIS_ISA_EXT_RDTSCP:
-        case ZYDIS_ISA_EXT_RDWRFSGS:
-        case ZYDIS_ISA_EXT_SHA:
-        case ZYDIS_ISA_EXT_SMAP:
-        case ZYDIS_ISA_EXT_SSE:
-        case ZYDIS_ISA_EXT_SSE2:
-        case ZYDIS_ISA_EXT_SSE3:
-        case ZYDIS_ISA_EXT_SSE4:
-        case ZYDIS_ISA_EXT_SSSE3:
-        case ZYDIS_ISA_EXT_VAES:
-        case ZYDIS_ISA_EXT_VPCLMULQDQ:
-        case ZYDIS_ISA_EXT_X87:
-        case ZYDIS_ISA_EXT_XSAVE: return true;
-        default: return false;
-    }
-}
 
 /// x87, MMX, SSE or AVX state beyond what the operands show (MXCSR, control words, whole-state
 /// saves). Operands in such registers count besides.

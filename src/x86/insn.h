@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/types.h"
+#include "x86/insn_set.h"
 
 namespace triune::x86 {
 
@@ -105,14 +106,15 @@ struct Insn {
 enum class DecodeStatus : u8 {
     ok,
     need_more,  ///< the bytes end before the instruction does
-    invalid,    ///< #UD; also UD0, UD1, UD2 and whatever no CPU model of ours offers (AVX-512, VMX…)
+    invalid,    ///< #UD; also UD0, UD1, UD2 and whatever the processor does not have
     too_long,   ///< longer than 15 bytes: #GP(0)
 };
-/// Decodes the instruction that starts at code[0]. At most 15 bytes are looked at.
+/// Decodes the instruction that starts at code[0] for a processor that has the instructions of `set`
+/// (TZCNT and LZCNT on one without them are BSF and BSR). At most 15 bytes are looked at.
 /// `out` changes only when the result is ok. 16-bit code is decoded by the rules of protected mode:
 /// what real and virtual-8086 mode refuse (VEX, LLDT, LTR, LAR, LSL, VERR, VERW, ARPL, SLDT, STR) is
 /// for the caller to check.
-DecodeStatus decode(std::span<const u8> code, CodeSize size, Insn& out);
+DecodeStatus decode(std::span<const u8> code, CodeSize size, Insn& out, const InsnSet& set = every_insn);
 
 /// "mov rax, qword ptr [rbx]" for people; `rip` is the address of the instruction.
 std::string disassemble(std::span<const u8> code, CodeSize size, u64 rip);

@@ -463,5 +463,34 @@ TEST_P(Bt, CarryChainLoop) {
     EXPECT_EQ(reg(0) & 0xff, 0u);
 }
 
+/// What the processor model lacks is left to the reference engine, which raises #UD.
+TEST(Models, TranslatedCodeSeesTheModelOnly) {
+    const x86::CpuModel core2 = *x86::make_cpu_model("core2", 1);
+    const std::initializer_list<u8> lacking[] = {
+        {0x0f, 0x38, 0xf0, 0x03},        // movbe eax, [rbx]
+        {0xc4, 0xe2, 0x70, 0xf2, 0xc2},  // andn eax, ecx, edx
+        {0xf3, 0x0f, 0xb8, 0xc1},        // popcnt eax, ecx
+        {0x66, 0x0f, 0x38, 0x39, 0xc1},  // pminsd xmm0, xmm1
+    };
+    for (const auto& code : lacking) {
+        TestGuest guest;
+        guest.context().model = &core2;
+        ASSERT_TRUE(guest.memory().write(TestGuest::code, code.begin(), code.size()));
+        EXPECT_FALSE(guest.run());
+        EXPECT_EQ(guest.state().rip, TestGuest::code);
+    }
+    // TZCNT is BSF there, although the host has it: a source of 0 leaves the destination.
+    const u8 tzcnt[] = {0xf3, 0x48, 0x0f, 0xbc, 0xc1, 0xf4};
+    for (const bool as_bsf : {true, false}) {
+        TestGuest guest;
+        if (as_bsf) guest.context().model = &core2;
+        ASSERT_TRUE(guest.memory().write(TestGuest::code, tzcnt, sizeof tzcnt));
+        guest.state().gpr[x86::rax] = 0x1234;
+        guest.state().gpr[x86::rcx] = 0;
+        EXPECT_TRUE(guest.run());
+        EXPECT_EQ(guest.state().gpr[x86::rax], as_bsf || !guest.context().model->has("bmi1") ? 0x1234u : 64u);
+    }
+}
+
 }  // namespace
 }  // namespace triune::hypervisor::soft::bt

@@ -57,6 +57,9 @@ struct Translator::Impl final : FaultClient {
     [[nodiscard]] mmu::TlbMode current_mode() const {
         return mmu.mode_for(vcpu.state.cpl() == 3 ? mmu::Privilege::user : mmu::Privilege::supervisor);
     }
+    [[nodiscard]] const x86::InsnSet& insn_set() const {
+        return vcpu.model ? vcpu.model->insns : x86::every_insn;
+    }
     bool load_vector(bool avx_needed);
     void save_vector();
     EngineExit finish(EngineExit exit);
@@ -122,7 +125,7 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
         const size_t n = std::min<size_t>(copy.size(), bytes.size() - at);
         std::copy_n(bytes.data() + at, n, copy.begin());
         x86::Insn insn;
-        const auto status = x86::decode(std::span(copy.data(), n), x86::CodeSize::bits64, insn);
+        const auto status = x86::decode(std::span(copy.data(), n), x86::CodeSize::bits64, insn, insn_set());
         if (status == x86::DecodeStatus::need_more) {
             if (insns.empty()) return translate_crossing(rip, page);
             break;
@@ -158,7 +161,7 @@ Block* Translator::Impl::translate_crossing(u64 rip, const mmu::Mmu::CodePage& p
         mmu.mark_code(second->gpa);
         const auto again = mmu.fetch(rip);  // what is there now that writes are seen
         if (again && again->available == again->bytes.size() &&
-            x86::decode(again->bytes, x86::CodeSize::bits64, insn) == x86::DecodeStatus::ok &&
+            x86::decode(again->bytes, x86::CodeSize::bits64, insn, insn_set()) == x86::DecodeStatus::ok &&
             classify(insn, page.mode) != Treatment::decline) {
             insns.assign(1, insn);
             Block& block = cache.create(rip, page, &*second);

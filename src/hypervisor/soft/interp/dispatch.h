@@ -12,6 +12,6 @@ bool mov_control(Exec& e, const Insn& i);
 bool mov_debug(Exec& e, const Insn& i);
 
 /// For instructions that touch x87, MMX, SSE or AVX state.
-Handler vector_handler(const Insn& i, const cpu::VcpuContext& vcpu);
+Handler vector_handler(const Insn& i);
 
 }  // namespace triune::hypervisor::soft::interp

@@ -51,8 +51,9 @@ void register_save_restore(HandlerTable& t);
 void register_vector_memory(HandlerTable& t);
 void register_vector_moves(HandlerTable& t);
 
-/// The handler of a decoded instruction on this processor; it raises #UD when the processor does
-/// not offer the instruction. Never null.
-Handler handler_for(const Insn& i, const cpu::VcpuContext& vcpu);
+/// The handler of a decoded instruction; it raises #UD when there is none. Never null.
+Handler handler_for(const Insn& i);
+/// Whether there is one.
+bool implemented(const Insn& i);
 
 }  // namespace triune::hypervisor::soft::interp

@@ -96,13 +96,14 @@ const Entry* Interpreter::Impl::decode(Gva at, CodeSize size, u64 tag) {
     const auto fetched = e.mmu.fetch(at);
     if (!fetched) return fault(Fault::pf(fetched.error()));
 
-    switch (x86::decode({fetched->bytes.data(), fetched->available}, size, uncached.insn)) {
+    const x86::InsnSet& set = e.vcpu.model ? e.vcpu.model->insns : x86::every_insn;
+    switch (x86::decode({fetched->bytes.data(), fetched->available}, size, uncached.insn, set)) {
         case x86::DecodeStatus::ok: break;
         case x86::DecodeStatus::need_more: return fault(Fault::pf(fetched->next_fault));
         case x86::DecodeStatus::too_long: return fault(Fault::gp());
         case x86::DecodeStatus::invalid: return fault(Fault::ud());
     }
-    uncached.handler = handler_for(uncached.insn, e.vcpu);
+    uncached.handler = handler_for(uncached.insn);
     if (!ram || (at & page_mask) + uncached.insn.length > page_size) return &uncached;
     if (cache.full()) cache.clear();
     DecodedPage& decoded = cache.page(gpa, size);

@@ -54,77 +54,67 @@ bool must_be_aligned(const Insn& i, unsigned bytes) {
     return i.vex ? vex_aligned(i.mnemonic) : !unaligned_allowed(i.mnemonic);
 }
 
-/// These report "unordered" in EFLAGS even when the invalid operand is an unmasked exception.
-bool compares(ZydisMnemonic m) {
-    return m == ZYDIS_MNEMONIC_FCOMI || m == ZYDIS_MNEMONIC_FCOMIP || m == ZYDIS_MNEMONIC_FUCOMI ||
-           m == ZYDIS_MNEMONIC_FUCOMIP;
-}
-
 bool is_x87(const Insn& i) { return i.opcode_map == 0 && i.opcode >= 0xd8 && i.opcode <= 0xdf; }
 
-/// The masks of the guest while its instruction runs with all exceptions masked.
-struct Masks {
-    u32 mxcsr;
-    u16 fcw, fsw;
-};
-
-/// Runs `i` when an exception may be unmasked: everything is masked on the host, and what was
-/// raised is read off the sticky flags. Gives false for #XM; x87 exceptions stay pending.
-bool run_unmasked(Exec& e, const Insn& i, bool& store) {
+/// With CR0.NE clear nobody is told of a pending x87 exception, and instructions go on as if IGNNE#
+/// were asserted. The host would raise its own: it is kept from seeing what is pending.
+void run_ignoring_pending(Exec& e, const Insn& i) {
     VectorState v(e.s);
+    const u16 fcw = v.get<u16>(VectorState::fcw), fsw = v.get<u16>(VectorState::fsw);
+    v.set<u16>(VectorState::fcw, fcw | all_exceptions);
+    v.set<u16>(VectorState::fsw,
+               fsw & static_cast<u16>(~(all_exceptions | VectorState::es | VectorState::busy)));
+    e.host.run(i, e.s);
     v.settle(VectorState::x87_bit);
+    v.set<u16>(VectorState::fcw, fcw);
+    v.set<u16>(VectorState::fsw, v.get<u16>(VectorState::fsw) | (fsw & all_exceptions));
+    v.update_summary();
+}
+
+void run(Exec& e, const Insn& i) {
+    if (VectorState(e.s).status() & VectorState::es) [[unlikely]]
+        run_ignoring_pending(e, i);
+    else
+        e.host.run(i, e.s);
+}
+
+/// Runs an SSE or AVX instruction when a SIMD exception may be unmasked: all are masked on the host,
+/// and what was raised is read off the sticky flags. Gives false for #XM.
+bool run_unmasked(Exec& e, const Insn& i) {
+    VectorState v(e.s);
     const auto saved = e.s.xsave;
     const auto saved_gpr = e.s.gpr;
     const u64 saved_flags = e.s.rflags;
-    const Masks masks{v.mxcsr(), v.get<u16>(VectorState::fcw), v.get<u16>(VectorState::fsw)};
-    constexpr u16 exception_state = 0x7f | VectorState::es | VectorState::busy;
+    const u32 mxcsr = v.mxcsr();
     // Unmasked, underflow is any tiny result; masked, an inexact one. Flushing to zero makes the host
     // report the former; the result then does not matter.
-    const u32 flush = masks.mxcsr & underflow_mask ? 0 : flush_to_zero;
-    v.set_mxcsr((masks.mxcsr & ~all_exceptions) | all_exceptions << 7 | flush);
-    v.set<u16>(VectorState::fcw, masks.fcw | all_exceptions);
-    v.set<u16>(VectorState::fsw, masks.fsw & static_cast<u16>(~exception_state));
-    e.host.run(i, e.s);
-
+    const u32 flush = mxcsr & underflow_mask ? 0 : flush_to_zero;
+    v.set_mxcsr((mxcsr & ~all_exceptions) | all_exceptions << 7 | flush);
+    run(e, i);
     const u32 raised = v.mxcsr() & all_exceptions;
-    if (const u32 unmasked = raised & ~(masks.mxcsr >> 7)) {
+    if (const u32 unmasked = raised & ~(mxcsr >> 7)) {
         e.s.xsave = saved;
         e.s.gpr = saved_gpr;
         e.s.rflags = saved_flags;
         const u32 early = unmasked & before_computation;
-        v.set_mxcsr(masks.mxcsr | (early ? raised & before_computation : raised));
+        v.set_mxcsr(mxcsr | (early ? raised & before_computation : raised));
         return e.s.cr4 & x86::cr4::osxmmexcpt ? e.raise({x86::vec::xm, false, 0, 0}) : e.ud();
     }
-    v.set_mxcsr(masks.mxcsr | raised);
-
-    v.settle(VectorState::x87_bit);
-    const u16 fsw = v.get<u16>(VectorState::fsw);
-    const u16 x87_unmasked = fsw & ~masks.fcw & all_exceptions;
-    // A denormal is loaded and reported.
-    const bool loads_denormal = i.mnemonic == ZYDIS_MNEMONIC_FLD && (x87_unmasked & before_computation) == 2;
-    if ((x87_unmasked & before_computation) && !loads_denormal) {
-        // Operands and stack stay as they are; only the flags and condition codes tell.
-        constexpr u16 codes = 0x4700, early_flags = 0x47;
-        e.s.xsave = saved;
-        e.s.gpr = saved_gpr;
-        if (!compares(i.mnemonic)) e.s.rflags = saved_flags;
-        v.set_mxcsr(masks.mxcsr | raised);
-        v.set<u16>(VectorState::fsw, static_cast<u16>((masks.fsw & ~codes) | (fsw & (early_flags | codes))));
-        store = false;
-    } else {
-        v.set<u16>(VectorState::fsw, fsw | (masks.fsw & 0x7f));
-        // Overflow and underflow of a store: nothing is stored. (A register result should have its
-        // exponent wrapped; ours is the masked one. Nothing is known to unmask these two.)
-        if (x87_unmasked & 0x18) store = false;
-    }
-    v.set<u16>(VectorState::fcw, masks.fcw);
-    v.update_summary();
+    v.set_mxcsr(mxcsr | raised);
     return true;
 }
 
-bool all_masked(const VectorState& v) {
-    return (v.mxcsr() & 0x1f80) == 0x1f80 && (v.control() & all_exceptions) == all_exceptions;
+/// x87 exceptions wait for the next x87 instruction: the host runs this one with the guest's own
+/// masks. Whether a memory operand was stored.
+bool run_x87_on_host(Exec& e, const Insn& i) {
+    const VectorState v(e.s);
+    const bool ignoring = v.status() & VectorState::es;
+    run(e, i);
+    // All but an inexact result keep a store from happening.
+    return ignoring || !(v.status() & ~v.control() & (all_exceptions & ~32u));
 }
+
+bool all_masked(const VectorState& v) { return (v.mxcsr() & 0x1f80) == 0x1f80; }
 
 /// Last x87 instruction's pointers, which the host has overwritten with its own.
 void set_x87_pointers(Exec& e, const Insn& i, const Operand* m) {
@@ -151,10 +141,13 @@ bool run_on_host(Exec& e, const Insn& i) {
             return false;
     }
     bool store = m && m->written;
-    if (all_masked(VectorState(e.s))) [[likely]]
-        e.host.run(i, e.s);
-    else if (!run_unmasked(e, i, store))
+    if (is_x87(i)) {
+        store &= run_x87_on_host(e, i);
+    } else if (all_masked(VectorState(e.s))) [[likely]] {
+        run(e, i);
+    } else if (!run_unmasked(e, i)) {
         return false;
+    }
     if (is_x87(i)) set_x87_pointers(e, i, m);
     return store ? e.store_bytes(a, e.host.buffer(), bytes, m->segment) : true;
 }
@@ -165,45 +158,6 @@ bool run_sse(Exec& e, const Insn& i) { return sse_usable(e) && run_on_host(e, i)
 /// SSE instructions that also touch MMX registers (CVTPI2PS, MOVDQ2Q…).
 bool run_sse_mmx(Exec& e, const Insn& i) { return sse_usable(e) && x87_no_pending(e) && run_on_host(e, i); }
 bool run_avx(Exec& e, const Insn& i) { return avx_usable(e) && run_on_host(e, i); }
-bool undefined(Exec& e, const Insn&) { return e.ud(); }
-
-using R = x86::CpuidResult;
-bool has(const cpu::VcpuContext& vcpu, u32 leaf, u32 R::* reg, unsigned bit) {
-    return vcpu.model && base::bit(vcpu.model->lookup(leaf, 0).*reg, bit);
-}
-
-/// Whether this processor has the instruction's extension. Running anything else on the host could
-/// raise #UD there.
-bool offered(const Insn& i, const cpu::VcpuContext& vcpu) {
-    switch (i.isa_ext) {
-        case ZYDIS_ISA_EXT_X87:
-            return has(vcpu, 1, &R::edx, 0) &&
-                   (i.isa_set != ZYDIS_ISA_SET_SSE3X87 || has(vcpu, 1, &R::ecx, 0));
-        case ZYDIS_ISA_EXT_BASE: return true;  // FXSAVE, FXRSTOR: every x86-64 processor
-        case ZYDIS_ISA_EXT_MMX: return has(vcpu, 1, &R::edx, 23);
-        case ZYDIS_ISA_EXT_SSE: return has(vcpu, 1, &R::edx, 25);
-        case ZYDIS_ISA_EXT_SSE2: return has(vcpu, 1, &R::edx, 26);
-        case ZYDIS_ISA_EXT_SSE3: return has(vcpu, 1, &R::ecx, 0);
-        case ZYDIS_ISA_EXT_SSSE3: return has(vcpu, 1, &R::ecx, 9);
-        case ZYDIS_ISA_EXT_SSE4: return has(vcpu, 1, &R::ecx, i.isa_set == ZYDIS_ISA_SET_SSE42 ? 20 : 19);
-        case ZYDIS_ISA_EXT_AES: return has(vcpu, 1, &R::ecx, 25);
-        case ZYDIS_ISA_EXT_PCLMULQDQ: return has(vcpu, 1, &R::ecx, 1);
-        case ZYDIS_ISA_EXT_SHA: return has(vcpu, 7, &R::ebx, 29);
-        case ZYDIS_ISA_EXT_XSAVE: return has(vcpu, 1, &R::ecx, 26);
-        case ZYDIS_ISA_EXT_AVX:
-            return has(vcpu, 1, &R::ecx, 28) &&
-                   (i.mnemonic != ZYDIS_MNEMONIC_VPCLMULQDQ || has(vcpu, 1, &R::ecx, 1));
-        case ZYDIS_ISA_EXT_AVXAES: return has(vcpu, 1, &R::ecx, 28) && has(vcpu, 1, &R::ecx, 25);
-        case ZYDIS_ISA_EXT_AVX2:
-        case ZYDIS_ISA_EXT_AVX2GATHER: return has(vcpu, 7, &R::ebx, 5);
-        case ZYDIS_ISA_EXT_F16C: return has(vcpu, 1, &R::ecx, 29);
-        case ZYDIS_ISA_EXT_FMA: return has(vcpu, 1, &R::ecx, 12);
-        case ZYDIS_ISA_EXT_VAES: return has(vcpu, 7, &R::ecx, 9);
-        case ZYDIS_ISA_EXT_VPCLMULQDQ: return has(vcpu, 7, &R::ecx, 10);
-        default: return false;
-    }
-}
-
 const HandlerTable& special() {
     static const HandlerTable t = [] {
         HandlerTable made;
@@ -227,8 +181,7 @@ const HandlerTable& direct() {
 
 }  // namespace
 
-Handler vector_handler(const Insn& i, const cpu::VcpuContext& vcpu) {
-    if (!offered(i, vcpu)) return undefined;
+Handler vector_handler(const Insn& i) {
     if (const Handler h = special().find(i.mnemonic, 64)) return h;
     if (is_x87(i)) return run_x87;
     bool mmx = false, xmm = false;

@@ -46,7 +46,7 @@ Guest<void> System::sti() {
 Guest<void> System::popf(u64 value, unsigned operand_bits) {
     auto& st = vcpu_.state;
     u64 mask = always;
-    if (operand_bits > 16) mask |= flag::ac | flag::id;
+    if (operand_bits > 16) mask |= flag::ac | (!vcpu_.model || vcpu_.model->has_cpuid ? flag::id : 0);
     if (st.v8086() && !iopl_allows(st)) {
         if (operand_bits != 16 || !(st.cr4 & x86::cr4::vme)) return raise(Fault::gp(0));
         if ((value & flag::tf) || ((value & flag::if_) && (st.rflags & flag::vip)))
