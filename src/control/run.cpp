@@ -136,6 +136,12 @@ void RunCommand::declare(CLI::App& app) {
         ->type_name("isa-debug-exit|debugcon[,…]")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app.add_option("--console",
+                   parsed("--console", parse_serial, [&d](const SerialConfig& v) { d.console = v; }),
+                   "A virtio console (hvc0) beside the serial line, and where it goes [none]. With stdio the "
+                   "serial line goes nowhere unless --serial says so")
+        ->type_name("stdio|none|file:PATH|unix:PATH|pty")
+        ->expected(1);
     app.add_flag("--no-reboot", d.no_reboot, "End with status 3 when the guest reboots");
     app.add_option("--code-cache",
                    parsed("--code-cache", parse_size, [&d](std::uint64_t v) { d.code_cache_bytes = v; }),
