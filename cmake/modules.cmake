@@ -44,9 +44,10 @@ triune_module(soft src/hypervisor/soft DEPS interp bt irqchip)
 triune_module(kvm_hv src/hypervisor/kvm DEPS hypervisor)
 triune_module(bus src/bus DEPS memory)
 triune_module(backend src/backend DEPS observe LIBS PkgConfig::SLIRP)
+triune_module(gdb src/gdb DEPS hypervisor)
 triune_module(device src/device DEPS bus backend)
 triune_module(boot src/boot DEPS bus x86)
-triune_module(machine src/machine DEPS soft kvm_hv device boot)
+triune_module(machine src/machine DEPS soft kvm_hv device boot gdb)
 triune_module(control src/control LIBS CLI11::CLI11 fmt::fmt nlohmann_json::nlohmann_json)
 
 # Called by translated code while the guest's vector state lives in the host's registers: no vector

@@ -159,6 +159,9 @@ void RunCommand::declare(CLI::App& app) {
            "Print counters and times at the end, to stderr or FILE (write --stats=FILE)")
         ->type_name("[=FILE]")
         ->expected(0, 1);
+    app.add_option("--gdb", d.gdb, "Let GDB connect ('target remote') to this address")
+        ->type_name("tcp:127.0.0.1:PORT|unix:PATH");
+    app.add_flag("--wait", d.gdb_wait, "With --gdb: start the guest when GDB says 'continue'");
     app.add_option("--trace", d.trace, "Write events to stderr: a list of port, mmio, irq, msi")
         ->type_name("EVENTS");
 }

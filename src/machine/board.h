@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "machine/backends.h"
+#include "machine/debug_target.h"
 #include "machine/devices.h"
 #include "machine/firmware.h"
 #include "machine/processors.h"
@@ -30,6 +31,11 @@ public:
     RunEnd run(observe::Counters& counters) { return processors_->run(start_, counters); }
     /// Any thread.
     void end(RunEnd how) { processors_->end(std::move(how)); }
+    /// For a debugger; `kill` ends the VM. To be called once, before run().
+    gdb::Target& debug(const x86::CpuModel& model, base::EventLoop& loop, std::function<void()> kill) {
+        debug_target_ = std::make_unique<DebugTarget>(*processors_, *memory_, model, loop, std::move(kill));
+        return *debug_target_;
+    }
 
 private:
     Board() = default;
@@ -42,6 +48,7 @@ private:
     std::unique_ptr<hypervisor::Vm> vm_;
     std::unique_ptr<Processors> processors_;
     std::unique_ptr<ShadowRam> shadow_;  ///< null without firmware
+    std::unique_ptr<DebugTarget> debug_target_;  ///< null: there is no debugger
     std::unique_ptr<Devices> devices_;
     x86::VcpuState start_;
 };

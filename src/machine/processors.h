@@ -51,6 +51,12 @@ public:
     /// A processor that is held stays where it is after resume(). Only while paused.
     void hold(unsigned index, bool held);
 
+    /// Who hears that a vCPU's run() ended with Debug: called on its thread, before it goes on (or
+    /// waits, if the listener pauses). To be set before run().
+    void on_debug(std::function<void(unsigned index, const hypervisor::Debug&)> listener) {
+        on_debug_ = std::move(listener);
+    }
+
     [[nodiscard]] unsigned count() const { return count_; }
 
 private:
@@ -64,6 +70,7 @@ private:
 
     hypervisor::Vm& vm_;
     const unsigned count_;
+    std::function<void(unsigned, const hypervisor::Debug&)> on_debug_;
     std::mutex mutex_;                 // guards all below; taken before nothing else
     std::condition_variable changed_;  ///< any of what enter() waits for
     unsigned created_count_ = 0;

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/mutex.h"
+#include "gdb/server.h"
 #include "machine/backends.h"
 #include "machine/board.h"
 #include "machine/engine.h"
@@ -65,6 +66,7 @@ public:
 
 private:
     std::expected<void, VmError> new_board();
+    std::expected<void, VmError> open_gdb();
     VmOutcome run_until_end();
 
     VmDefinition definition_;
@@ -74,6 +76,7 @@ private:
     Backends backends_;
     base::Mutex mutex_;
     std::unique_ptr<Board> board_;
+    std::unique_ptr<gdb::Server> gdb_;  ///< null: none. Goes before the board that it looks at
     bool stopped_ GUARDED_BY(mutex_) = false;
     std::string engine_reason_;
     observe::Counters counters_;
@@ -105,12 +108,25 @@ std::expected<void, VmError> HostedVm::prepare() {
     auto backends = machine::make_backends(definition_, events_->loop(), [this] { stop(); });
     if (!backends) return std::unexpected(backends.error());
     backends_ = std::move(*backends);
+    if (const auto opened = open_gdb(); !opened) return opened;
     return new_board();
+}
+
+std::expected<void, VmError> HostedVm::open_gdb() {
+    if (definition_.gdb.empty()) {
+        if (!definition_.gdb_wait) return {};
+        return std::unexpected(VmError{"--wait: there is no debugger to wait for; add --gdb", true});
+    }
+    auto server = gdb::Server::create(events_->loop(), definition_.gdb, definition_.gdb_wait);
+    if (!server) return std::unexpected(VmError{server.error().message, true});
+    gdb_ = std::move(*server);
+    return {};
 }
 
 std::expected<void, VmError> HostedVm::new_board() {
     auto board = Board::create(definition_, model_, backends_, events_->loop(), trace_);
     if (!board) return std::unexpected(board.error());
+    if (gdb_) gdb_->set_target(&(*board)->debug(model_, events_->loop(), [this] { stop(); }));
     const base::MutexLock lock(mutex_);
     board_ = std::move(*board);
     if (stopped_) board_->end({{VmEnd::stopped, {}}});
@@ -121,6 +137,7 @@ std::expected<void, VmError> HostedVm::new_board() {
 VmOutcome HostedVm::run_until_end() {
     for (;;) {
         const RunEnd end = board_->run(counters_);
+        if (gdb_) gdb_->set_target(nullptr);
         std::unique_ptr<Board> old;
         {
             const base::MutexLock lock(mutex_);
@@ -136,6 +153,7 @@ VmOutcome HostedVm::run_until_end() {
 VmOutcome HostedVm::run() {
     const u64 begin = base::monotonic_ns();
     VmOutcome outcome = run_until_end();
+    if (gdb_) gdb_->vm_ended();
     run_ns_ = base::monotonic_ns() - begin;
     for (size_t i = 0; i < backends_.disks.size(); ++i) {
         backend::BlockBackend& disk = *backends_.disks[i];

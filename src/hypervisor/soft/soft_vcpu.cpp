@@ -44,26 +44,30 @@ void SoftVcpu::set_state(const x86::VcpuState& s) {
 }
 
 Exit SoftVcpu::run() {
+    const auto leave = [this](Exit exit) {
+        slot_.in_guest.store(0, std::memory_order_seq_cst);
+        return exit;
+    };
     for (;;) {
         slot_.in_guest.store(1, std::memory_order_seq_cst);
-        if (c_.signals.any() && take_signals()) {
-            slot_.in_guest.store(0, std::memory_order_seq_cst);
-            return Kicked{};
-        }
+        if (c_.signals.any() && take_signals()) return leave(Kicked{});
         if (c_.state.waiting_for_sipi) {
             sleep(~u64{0});
             continue;
         }
-        bool alive = inject();
+        const bool slept = c_.state.halted;
+        // A debugger's step goes over interrupts, but a halted vCPU needs one.
+        bool alive = (single_step_ && !slept) || inject();
         if (alive && c_.state.halted) {
             sleep(apic_.next_deadline_ns());
             continue;
         }
-        alive = alive && execute();
-        if (!alive) {
-            slot_.in_guest.store(0, std::memory_order_seq_cst);
-            return Shutdown{system_.report()};
+        if (alive && (debugging_ || single_step_)) [[unlikely]] {
+            if (single_step_ && !slept) alive = reference_steps(1);
+            if (const auto event = debug_event(); alive && event) return leave(*event);
         }
+        alive = alive && execute();
+        if (!alive) return leave(Shutdown{system_.report()});
     }
 }
 
@@ -148,6 +152,27 @@ bool SoftVcpu::inject() {
     return true;
 }
 
+// -- debugging ------------------------------------------------------------------------------------
+
+Result<void> SoftVcpu::set_guest_debug(const GuestDebug& debug) {
+    single_step_ = debug.single_step;
+    breakpoints_ = debug.breakpoints;
+    std::ranges::sort(breakpoints_);
+    if (translator_) translator_->set_breakpoints(breakpoints_);
+    watch_.set(debug.watchpoints);
+    watchpoint_met_.reset();
+    debugging_ = !breakpoints_.empty() || watch_.any();
+    return {};
+}
+
+/// What the debugger is to know before the next instruction runs.
+std::optional<Debug> SoftVcpu::debug_event() {
+    if (watchpoint_met_) return std::exchange(watchpoint_met_, {});
+    if (single_step_) return Debug{Debug::Cause::step};
+    if (breakpoint_here()) return Debug{Debug::Cause::breakpoint, code_address(c_.state)};
+    return {};
+}
+
 // -- execution ------------------------------------------------------------------------------------
 
 /// True unless the guest is lost. Stops early at whatever the run loop must see.
@@ -155,12 +180,18 @@ bool SoftVcpu::reference_steps(unsigned count) {
     const observe::TimedScope timed(c_.counters.time, Activity::reference);
     const bool code64 = c_.state.code64();
     while (count--) {
+        if (watch_.any()) [[unlikely]]
+            watch_.before(c_.state, mmu_);
         const auto done = interp_.step();
+        if (watch_.any()) [[unlikely]]
+            watchpoint_met_ = watch_.after(c_.state);
         if (done == interp::Interpreter::Step::shutdown) return false;
         if (done == interp::Interpreter::Step::halted) {
             c_.counters.add(Counter::halts);
             return true;
         }
+        if (debugging_ && (watchpoint_met_ || breakpoint_here())) [[unlikely]]
+            return true;
         // Another mode may be one that the engine takes.
         if (must_look() || c_.state.code64() != code64) return true;
     }
@@ -174,6 +205,8 @@ bool SoftVcpu::execute() {
     constexpr unsigned longest = 1024, patient = 4;
     // A second NMI comes with the IRET that ends the first one's handler; only single steps see that.
     if (nmi_pending_) return reference_steps(longest);
+    // The translator knows of breakpoints. What it does not know is looked for between steps.
+    if (debugging_ && (watch_.any() || !translator_)) return reference_steps(longest);
     const u64 start = c_.state.rip;
     const auto run_engine = [this] {
         const observe::TimedScope timed(c_.counters.time,
@@ -187,6 +220,7 @@ bool SoftVcpu::execute() {
         case EngineExit::shutdown: return false;
         case EngineExit::declined: break;
     }
+    if (debugging_ && breakpoint_here()) return true;
     c_.counters.add(Counter::declined);
     patience_ = c_.state.rip == start ? std::min(patience_ * 2, longest * patient) : 1;
     return reference_steps(std::max(patience_ / patient, 1u));

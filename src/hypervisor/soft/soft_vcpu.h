@@ -2,12 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
+#include "hypervisor/describe.h"
 #include "hypervisor/soft/bt/bt.h"
 #include "hypervisor/soft/interp/interp.h"
 #include "hypervisor/soft/vcpu_io.h"
 #include "hypervisor/soft/vm_state.h"
+#include "hypervisor/soft/watch.h"
 
 namespace triune::hypervisor::soft {
 
@@ -22,6 +25,7 @@ public:
     void kick() override { c_.signals.raise(cpu::Signal::kick); }
     x86::VcpuState state() override { return c_.state; }
     void set_state(const x86::VcpuState& s) override;
+    Result<void> set_guest_debug(const GuestDebug& debug) override;
     [[nodiscard]] const observe::Counters& counters() const override { return c_.counters; }
 
 private:
@@ -36,6 +40,10 @@ private:
     /// Runs the engine, and the reference engine where that declines. False: triple fault.
     bool execute();
     bool reference_steps(unsigned count);
+    std::optional<Debug> debug_event();
+    [[nodiscard]] bool breakpoint_here() const {
+        return std::ranges::binary_search(breakpoints_, code_address(c_.state));
+    }
     [[nodiscard]] bool must_look() const {
         const x86::VcpuState& s = c_.state;
         return c_.signals.any() || (nmi_pending_ && !s.nmi_blocked) ||
@@ -53,6 +61,11 @@ private:
     std::unique_ptr<bt::Translator> translator_;  ///< null with engine "interp"
     cpu::Engine& engine_;
     bool nmi_pending_ = false;
+    std::vector<Gva> breakpoints_;  ///< sorted
+    Watch watch_;
+    std::optional<Debug> watchpoint_met_;
+    bool debugging_ = false;  ///< there is a break- or watchpoint
+    bool single_step_ = false;
     /// Steps that the reference engine takes at the next refusal, see execute().
     unsigned patience_ = 1;
 };

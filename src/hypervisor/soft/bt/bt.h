@@ -8,6 +8,7 @@
 /// Threads: the vCPU's own. Host signals: SIGFPE, SIGSEGV, SIGBUS and SIGILL raised inside the code
 /// cache are guest faults and come back as "declined" at the instruction that raised them.
 #include <memory>
+#include <vector>
 
 #include "hypervisor/soft/cpu/engine.h"
 #include "hypervisor/soft/mmu/arena.h"
@@ -33,6 +34,8 @@ public:
 
     cpu::EngineExit run() override;
     void invalidate(Gpa gpa, u64 size) override;
+    /// Instructions at these addresses are declined, until the next call. Sorted.
+    void set_breakpoints(const std::vector<Gva>& addresses);
 
 private:
     struct Impl;

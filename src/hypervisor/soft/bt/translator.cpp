@@ -60,6 +60,9 @@ struct Translator::Impl final : FaultClient {
     [[nodiscard]] const x86::InsnSet& insn_set() const {
         return vcpu.model ? vcpu.model->insns : x86::every_insn;
     }
+    [[nodiscard]] bool breakpoint_at(Gva gva) const {
+        return !breakpoints.empty() && std::ranges::binary_search(breakpoints, gva);
+    }
     bool load_vector(bool avx_needed);
     void save_vector();
     EngineExit finish(EngineExit exit);
@@ -80,6 +83,8 @@ struct Translator::Impl final : FaultClient {
     u64 seen_generation = 0;
     u32 flush_count = 0;
     std::vector<x86::Insn> insns;
+    std::vector<Gva> breakpoints;  ///< blocks end before them
+    bool breakpoints_changed = false;
 };
 
 namespace {
@@ -120,6 +125,10 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
     insns.clear();
     bool declined_after = false, after_sti = false;
     for (size_t at = 0; insns.size() < options.max_instructions && at < bytes.size();) {
+        if (at != 0 && breakpoint_at(rip + at)) {
+            declined_after = true;
+            break;
+        }
         // A copy: the guest may change the bytes while they are decoded.
         std::array<u8, 15> copy{};
         const size_t n = std::min<size_t>(copy.size(), bytes.size() - at);
@@ -192,6 +201,7 @@ void Translator::Impl::compile(Block& block, bool declined_after) {
 
 /// The block at state.rip, or null when the reference engine must take the next step.
 Block* Translator::Impl::look_up(bool unmerged) {
+    if (breakpoint_at(vcpu.state.rip)) return nullptr;
     const auto page = mmu.code_page(vcpu.state.rip);
     if (!page || !page->host || !mmu.canonical(vcpu.state.rip)) return nullptr;
     mmu::Mmu::CodePage at = *page;
@@ -269,6 +279,10 @@ void Translator::Impl::save_vector() {
 EngineExit Translator::Impl::run() {
     attach_to_thread(this);
     data.flags = pack_flags(vcpu.state.rflags);
+    if (std::exchange(breakpoints_changed, false)) {
+        cache.flush();
+        ++flush_count;
+    }
     // Translated code has just missed: the jump cache cannot help, or names a block whose entry check
     // fails because another page took its cookie's slot.
     bool missed = false;
@@ -413,5 +427,11 @@ Translator::Translator(system::System& system, mmu::VcpuArena& arena, const Opti
 Translator::~Translator() = default;
 EngineExit Translator::run() { return impl_->run(); }
 void Translator::invalidate(Gpa gpa, u64 size) { impl_->cache.invalidate(gpa, size); }
+
+void Translator::set_breakpoints(const std::vector<Gva>& addresses) {
+    if (impl_->breakpoints == addresses) return;
+    impl_->breakpoints = addresses;
+    impl_->breakpoints_changed = true;
+}
 
 }  // namespace triune::hypervisor::soft::bt
