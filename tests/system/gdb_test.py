@@ -33,9 +33,9 @@ def kernel(test, *defines):
 class Vm:
     """Triune with a stub on a unix socket."""
 
-    def __init__(self, test, *words, image=None):
+    def __init__(self, test, *words, image=None, memory="64M"):
         self.socket = test.path(f"gdb{time.monotonic_ns()}")
-        command = [test.triune, "run", "--engine", test.options.engine, "--serial", "none", "--memory", "64M",
+        command = [test.triune, "run", "--engine", test.options.engine, "--serial", "none", "--memory", memory,
                    "--device", "isa-debug-exit", "--kernel", image or kernel(test), "--gdb", f"unix:{self.socket}",
                    *words]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -107,7 +107,7 @@ def breakpoints_steps_and_data(test):
                  r"#0 +inner \(a=1\)", r"#1 .* outer \(n=3\)", r"#2 .* main", r"\* 1 +Thread 1", r"2 +Thread 2.*start",
                  r"Value returned is \$1 = 2", r"Breakpoint 2, inner \(a=2\)",
                  r"watchpoint 3: counter", r"Old value = 1000", r"watchpoint 3: counter", r"Old value = 100\d",
-                 r"read watchpoint 4: readable", r"Value = 7", r"access\) watchpoint 5: both", r"alue = 8",
+                 r"read watchpoint 4: readable", r"Value = 7", r"access \(read/write\) watchpoint 5: both", r"alue = 8",
                  r"0x123456789abcdef0", r"= 77", r"= 4711", r"LME.*LMA", r"PE.*PG", r"0x8\b",
                  r"page walk of 0000000000201000 \(4-level", r"PML4E at", r"PDE", r"a page of 2 MB", r"0x201000",
                  r"0x200000:\s+0x1badb002\s+0x00000000", r"64-bit mode, CPL 0", r"'nonsense' is not a command")
@@ -165,8 +165,8 @@ def bad_clients(test):
 
 
 def linux(test):
-    with Vm(test, "--initrd", test.initrd, "--append", "console=ttyS0", "--memory", "256M", "--cpus", "2",
-            image=test.kernel) as vm:
+    with Vm(test, "--initrd", test.initrd, "--append", "console=ttyS0", "--cpus", "2",
+            image=test.kernel, memory="256M") as vm:
         time.sleep(10)
         out = vm.gdb("info threads", "shell (sleep 2; kill -INT $PPID) &", "continue", "info threads",
                      "print/x $cs & 3", "print $cr0", "stepi", "x/i $pc", "monitor info cpus", "thread 2",

@@ -72,6 +72,7 @@ void FuzzGuest::build_tables() {
     at<u64>(gdt + 0x28) = 0x00cff3000000ffff;  // user_data
     at<u64>(gdt + 0x30) = 0x00affb000000ffff;  // cs64
     at<u64>(tss + 4) = kernel + stack_top;
+    at<u16>(tss + 0x66) = 0x68;  // no I/O permission bitmap: every port is refused
     for (u64 v = 0; v < 256; ++v) {
         const u64 target = kernel + handlers + v;
         at<u8>(handlers + v) = 0xf4;
