@@ -118,6 +118,8 @@ Guest<u64> System::rdmsr(u32 msr) {
         case msr::amd_osvw_status: return when(f.amd && f.osvw, 0);
         default: break;
     }
+    // Counters that never count. Software that tests them finds that they do not hold what it writes.
+    if (f.amd && msr::is_amd_perf(msr)) return 0;
     if (f.mtrr) {
         if (msr - msr::mtrr_variable_first < st.mtrr_variable.size())
             return st.mtrr_variable[msr - msr::mtrr_variable_first];
@@ -215,6 +217,7 @@ Guest<void> System::wrmsr(u32 msr, u64 value) {
         case msr::amd_bu_cfg2: return ok_if(f.amd);
         default: break;
     }
+    if (f.amd && msr::is_amd_perf(msr)) return {};
     if (f.mtrr) {
         if (msr - msr::mtrr_variable_first < st.mtrr_variable.size()) {
             const bool is_mask = msr & 1;

@@ -25,6 +25,9 @@ inline constexpr u32 amd_syscfg = 0xc0010010, amd_hwcr = 0xc0010015, amd_top_mem
                      amd_osvw_length = 0xc0010140, amd_osvw_status = 0xc0010141, amd_dc_cfg = 0xc0011022,
                      amd_cu_cfg = 0xc0011023, amd_de_cfg = 0xc0011029, amd_bu_cfg2 = 0xc001102a;
 
+/// PerfEvtSel0-3 and PerfCtr0-3, which every AMD64 processor has whatever CPUID says (AMD APM 2 13.2.1).
+constexpr bool is_amd_perf(u32 m) { return m - 0xc0010000 < 8; }
+
 /// Index into VcpuState::mtrr_fixed, or -1.
 constexpr int mtrr_fixed_index(u32 m) {
     if (m == 0x250) return 0;

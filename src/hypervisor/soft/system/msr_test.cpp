@@ -171,7 +171,11 @@ TEST_F(AmdMsr, WhatLinuxReadsOnZen) {
         EXPECT_OK(system.rdmsr(m));
     EXPECT_OK(system.wrmsr(msr::amd_nb_cfg, u64{1} << 46));
     EXPECT_NE(*system.rdmsr(msr::microcode_revision) & 0xffffffff, 0u);
-    for (const u32 m : {0xc0010000u, 0xc0010200u, 0xc0011020u, 0xc0010140u, 0x3au, 0xceu, 0x1a0u})
+    for (u32 m = 0xc0010000; m < 0xc0010008; ++m) {
+        EXPECT_OK(system.wrmsr(m, 0xabcd));
+        EXPECT_EQ(*system.rdmsr(m), 0u);
+    }
+    for (const u32 m : {0xc0010008u, 0xc0010200u, 0xc0011020u, 0xc0010140u, 0x3au, 0xceu, 0x1a0u})
         EXPECT_FAULT(system.rdmsr(m), Fault::gp(0));
 }
 
