@@ -89,8 +89,8 @@ struct VmDefinition {
     std::string trace;                                         ///< comma-separated events; written to stderr
     bool perf_map = false;
     bool measure_time = false;  ///< stats() tells where the processors' time went; a few percent slower
-    std::string gdb;        ///< where GDB may connect: tcp:ADDRESS:PORT or unix:PATH; empty: nowhere
-    bool gdb_wait = false;  ///< the guest waits for GDB's first "continue"
+    std::string gdb;            ///< where GDB may connect: tcp:ADDRESS:PORT or unix:PATH; empty: nowhere
+    bool gdb_wait = false;      ///< the guest waits for GDB's first "continue"
 };
 
 /// How a VM ended.

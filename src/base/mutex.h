@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// Locks whose use clang checks (-Wthread-safety, in the build of `./dev sanitize`): what a lock guards says so
-/// with GUARDED_BY, a function that wants it held says REQUIRES. Other compilers see plain locks.
+/// Locks whose use clang checks (-Wthread-safety, in the build of `./dev sanitize`): what a lock guards says
+/// so with GUARDED_BY, a function that wants it held says REQUIRES. Other compilers see plain locks.
 ///
 ///     base::Mutex mutex_;
 ///     int count_ GUARDED_BY(mutex_) = 0;

@@ -114,12 +114,9 @@ Result<ElfImage> parse_elf(std::span<const u8> file, const std::string& name) {
     if (file.size() < EI_NIDENT) return fail(name + ": truncated (ends within the ELF header)");
     if (file[EI_DATA] != ELFDATA2LSB) return fail(name + ": a big-endian ELF file");
     switch (file[EI_CLASS]) {
-        case ELFCLASS64:
-            return parse<Elf64_Ehdr, Elf64_Phdr, Elf64_Shdr>(file, name);
-        case ELFCLASS32:
-            return parse<Elf32_Ehdr, Elf32_Phdr, Elf32_Shdr>(file, name);
-        default:
-            return fail(name + ": an ELF file of unknown class");
+        case ELFCLASS64: return parse<Elf64_Ehdr, Elf64_Phdr, Elf64_Shdr>(file, name);
+        case ELFCLASS32: return parse<Elf32_Ehdr, Elf32_Phdr, Elf32_Shdr>(file, name);
+        default: return fail(name + ": an ELF file of unknown class");
     }
 }
 

@@ -43,12 +43,8 @@ Place find(std::span<const u8> file, u32 magic, u64 search, u64 step, unsigned w
     return place;
 }
 
-Place find1(std::span<const u8> file) {
-    return find(file, magic1, search1, align1, 3);
-}
-Place find2(std::span<const u8> file) {
-    return find(file, magic2, search2, align2, 4);
-}
+Place find1(std::span<const u8> file) { return find(file, magic1, search1, align1, 3); }
+Place find2(std::span<const u8> file) { return find(file, magic2, search2, align2, 4); }
 
 /// Both versions have the same four address fields.
 struct AddressFields {
@@ -194,8 +190,7 @@ Result<void> parse_tag(Header& h, u16 type, bool optional, std::span<const u8> b
         case tag::align_modules:      // they always are
         case tag::efi_boot_services:  // speak of machines with EFI
         case tag::efi32_entry:
-        case tag::efi64_entry:
-            return {};
+        case tag::efi64_entry: return {};
         default:
             if (optional) return {};
             return fail(

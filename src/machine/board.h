@@ -47,7 +47,7 @@ private:
     std::unique_ptr<TracedIo> traced_io_;  ///< null: nothing is traced there
     std::unique_ptr<hypervisor::Vm> vm_;
     std::unique_ptr<Processors> processors_;
-    std::unique_ptr<ShadowRam> shadow_;  ///< null without firmware
+    std::unique_ptr<ShadowRam> shadow_;          ///< null without firmware
     std::unique_ptr<DebugTarget> debug_target_;  ///< null: there is no debugger
     std::unique_ptr<Devices> devices_;
     x86::VcpuState start_;

@@ -4,7 +4,6 @@
 """Disks: a file system made, written, synced and read back after a reboot, and from the host."""
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 
@@ -62,22 +61,5 @@ if echo x 2>/dev/null >/dev/vda; then echo WRITABLE; fi
         check(f.read() == data, "the read-only disk changed")
 
 
-def host_errors_reach_guest_and_user(test):
-    """The host refuses writes beyond a limit: the guest sees I/O errors and goes on, the user is told
-    once, not at every retry."""
-    disk = image(test, "limited.img", 8 << 20)
-    script = """
-dd if=/dev/zero of=/dev/vda bs=4096 count=16 conv=fsync 2>/dev/null && echo FIRST GOOD
-for i in 1 2 3; do dd if=/dev/zero of=/dev/vda bs=4096 count=16 seek=1024 conv=fsync 2>/dev/null || echo BAD $i; done
-"""
-    command = test.run_words(test.initrd_with(script), "--disk", disk)
-    result = test.run(["sh", "-c", 'ulimit -f 2048; exec "$@"', "sh", *command])
-    equal(result.out.count("FIRST GOOD"), 1, "writes below the limit")
-    equal(len(re.findall("BAD [123]", result.out)), 3, "failed writes that the guest saw")
-    told = [line for line in result.err.splitlines() if "limited.img" in line]
-    equal(len(told), 1, f"lines about the disk on stderr ({result.err!r})")
-    check("write of" in told[0] and "File too large" in told[0], told[0])
-
-
 if __name__ == "__main__":
-    Test().main(host_errors_reach_guest_and_user, written_file_survives_a_reboot, raw_sectors_arrive)
+    Test().main(written_file_survives_a_reboot, raw_sectors_arrive)
