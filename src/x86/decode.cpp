@@ -215,6 +215,24 @@ void settle_operands(Insn& i, const ZydisDecodedInstruction& z) {
     }
 }
 
+/// ModRM.mod 0 with a SIB whose base is 101b is a displacement without base, whatever REX.B or VEX.B say
+/// (Intel SDM 2A table 2-5). Zydis takes it for R13 under an address-size prefix.
+void settle_base(Insn& i) {
+    if (!i.has_modrm || i.address_bits == 16 || (i.modrm & 0xc7) != 4) return;
+    const u8* const sib = &i.bytes[i.modrm_offset + 1u];
+    if ((*sib & 7) != 5) return;
+    i32 disp;
+    std::memcpy(&disp, sib + 1, sizeof disp);
+    for (u8 n = 0; n < i.operand_count; ++n) {
+        Operand& o = i.op[n];
+        if (o.kind != OperandKind::mem || !o.is_explicit || o.base < 0) continue;
+        o.base = -1;
+        o.disp = disp;
+        i.disp_offset = static_cast<u8>(i.modrm_offset + 2);
+        i.disp_bits = 32;
+    }
+}
+
 bool is_privileged(const ZydisDecodedInstruction& z) {
     switch (z.mnemonic) {
         case ZYDIS_MNEMONIC_LGDT:
@@ -354,6 +372,7 @@ DecodeStatus decode(std::span<const u8> code, CodeSize size, Insn& out, const In
             o.kind == OperandKind::vector || o.kind == OperandKind::mmx || o.kind == OperandKind::x87;
     }
     settle_operands(out, z);
+    settle_base(out);
     settle_flags(out, z.cpu_flags);
     return DecodeStatus::ok;
 }

@@ -527,5 +527,26 @@ TEST(Decode, Disassembles) {
     EXPECT_EQ(disassemble({}, CodeSize::bits64, 0), "(bad)");
 }
 
+/// A SIB base of 101b with mod 0 is a displacement without base, also with REX.B or VEX.B and 32-bit
+/// addresses.
+TEST(Decode, NoBaseIsNotR13) {
+    const std::vector<u8> all[] = {
+        {0x67, 0xc4, 0x02, 0xf9, 0x1c, 0x2c, 0x8d, 0x4b, 0x42, 0xa4, 0x7d},  // vpabsb xmm13, [r9d*4 + disp]
+        {0x67, 0x43, 0x8b, 0x04, 0x8d, 0x4b, 0x42, 0xa4, 0x7d},              // mov eax, [r9d*4 + disp]
+        {0x43, 0x8b, 0x04, 0x8d, 0x4b, 0x42, 0xa4, 0x7d},                    // the same with 64 bits
+    };
+    for (std::vector<u8> code : all) {
+        const size_t length = code.size();
+        code.resize(15);
+        Insn i;
+        ASSERT_EQ(decode(code, CodeSize::bits64, i), DecodeStatus::ok);
+        EXPECT_EQ(i.length, length);
+        ASSERT_NE(i.memory(), nullptr);
+        EXPECT_EQ(i.memory()->base, -1);
+        EXPECT_EQ(i.memory()->index, 9);
+        EXPECT_EQ(i.memory()->disp, 0x7da4424b);
+    }
+}
+
 }  // namespace
 }  // namespace triune::x86

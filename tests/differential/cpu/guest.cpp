@@ -68,7 +68,6 @@ void FuzzGuest::build_tables() {
     map(stack_at, stack_size, writable | no_execute);
     at<u64>(gdt + 0x10) = 0x00af9b000000ffff;  // kernel
     at<u64>(gdt + 0x18) = 0x00cf93000000ffff;
-    at<u64>(gdt + 0x20) = 0x00cffb000000ffff;  // cs32
     at<u64>(gdt + 0x28) = 0x00cff3000000ffff;  // user_data
     at<u64>(gdt + 0x30) = 0x00affb000000ffff;  // cs64
     at<u64>(tss + 4) = kernel + stack_top;
@@ -84,6 +83,7 @@ void FuzzGuest::build_tables() {
 }
 
 void FuzzGuest::load(const Batch& batch) {
+    std::memset(memory_->host(code_address, code_bytes), 0, code_bytes);
     for (const Program& p : batch.programs) (void)memory_->write(p.start, p.code.data(), p.code.size());
     if (translator_) translator_->invalidate(code_address, code_bytes);
     interp_->invalidate(code_address, code_bytes);
@@ -99,7 +99,7 @@ void FuzzGuest::run(const Program& p, const Image& image, Outcome& out) {
     s.xsave = p.in.xsave;
     s.halted = 0;
     for (x86::Segment& seg : s.seg) seg = {0, 0, 0x10000, 0, 0, 0};
-    s.seg[x86::cs] = {p.compat ? cs32 : cs64, 0, p.compat ? 0xc0fbu : 0xa0fbu, 0, 0xffffffff, 0};
+    s.seg[x86::cs] = {p.cs, 0, p.compat ? 0xc0fbu : 0xa0fbu, 0, 0xffffffff, 0};
     for (const auto n : {x86::ss, x86::ds, x86::es}) s.seg[n] = {user_data, 0, 0xc0f3, 0, 0xffffffff, 0};
     s.seg[x86::gs].base = gs_base;
 

@@ -26,12 +26,13 @@ inline constexpr u64 stack_at = 0x300000, stack_size = 0x2000;
 inline constexpr u64 gs_base = data_at + 0x1000;
 inline constexpr size_t image_bytes = data_size + stack_size;
 /// As on Linux, because programs may read them.
-inline constexpr u16 cs64 = 0x33, cs32 = 0x23, user_data = 0x2b;
+inline constexpr u16 cs64 = 0x33, user_data = 0x2b;
 
 using Image = std::array<u8, image_bytes>;  ///< data, then stack
 
 struct Program {
     bool compat = false;  ///< 32-bit code
+    u16 cs = cs64;
     std::vector<x86::Insn> insns;
     std::vector<u8> code;               ///< ends in UD2
     u32 undefined_flags = 0;            ///< at the end

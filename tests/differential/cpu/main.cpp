@@ -100,7 +100,9 @@ int run(const Arguments& a) {
     auto native = NativeRunner::create();
     if (!native) return usage(native.error().message.c_str());
     Engines engines(**native, *model);
-    fmt::print("seed {}, sequences {} to {}, model {}\n", a.seed, a.first, a.first + a.count, a.model);
+    fmt::print(
+        "seed {}, sequences {} to {}, model {}, {}\n", a.seed, a.first, a.first + a.count, a.model,
+        (*native)->code32() ? "a quarter of it 32-bit code" : "no 32-bit code: the host does not run it");
     u64 failures = 0, ran = 0, ended = 0;
     ProgramMaker maker(a.seed, model->insns);
     for (u64 first = a.first / batch * batch; first < a.first + a.count && failures < a.failures;
@@ -108,8 +110,7 @@ int run(const Arguments& a) {
         // Each batch has a seed of its own, so that one can be run alone.
         const u64 seed = a.seed * 0x9e3779b97f4a7c15 + first;
         maker.reseed(seed);
-        const bool compat = (first / batch) % 4 == 3;
-        const Batch b = maker.make_batch(compat);
+        const Batch b = maker.make_batch((first / batch) % 4 == 3 ? (*native)->code32() : u16{0});
         if (a.verbose)
             for (const Program& p : b.programs) fmt::print("{}\n", p.text());
         const auto r = engines.run(b, false);

@@ -18,10 +18,13 @@ public:
 
     /// Outcomes in the order of the programs; an error when the child died.
     Result<void> run(const Batch& batch);
+    /// Selector of 32-bit code; 0: the host has none.
+    [[nodiscard]] u16 code32() const { return code32_; }
     [[nodiscard]] const Outcome& outcome(size_t n) const { return outcomes_[n]; }
 
 private:
     NativeRunner() = default;
+    u16 code32_ = 0;
     Outcome* outcomes_ = nullptr;  ///< shared with the child
 };
 

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
+#include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <fmt/format.h>
 #include <linux/filter.h>
@@ -29,6 +30,7 @@ struct {
     const Batch* batch;
     Outcome* outcomes;
     size_t current;
+    size_t ticked = ~size_t{0};  ///< program at the last tick
     bool running;
     gregset_t host_registers;
     alignas(64) u8 host_state[frame_state_max];
@@ -61,7 +63,7 @@ void enter(ucontext_t* uc) {
     g[REG_RIP] = static_cast<greg_t>(p.start);
     g[REG_EFL] = static_cast<greg_t>(p.in.flags | x86::flag::fixed | x86::flag::if_);
     u64 selectors = static_cast<u64>(g[REG_CSGSFS]) & ~u64{0xffff};
-    selectors |= p.compat ? cs32 : cs64;
+    selectors |= p.cs;
     g[REG_CSGSFS] = static_cast<greg_t>(selectors);
     // Legacy area without the bytes that are the kernel's, header, upper halves of YMM0-15.
     std::memcpy(state, p.in.xsave.data(), 416);
@@ -95,8 +97,9 @@ void leave(ucontext_t* uc, bool timeout) {
 // interrupted context and nothing else.
 void on_signal(int signal, siginfo_t*, void* context) {
     auto* uc = static_cast<ucontext_t*>(context);
-    if (signal == SIGALRM) {
-        if (child.running) leave(uc, true);
+    if (signal == SIGVTALRM) {
+        if (child.running && child.ticked == child.current) leave(uc, true);
+        child.ticked = child.current;
         return;
     }
     if (child.running)
@@ -132,9 +135,28 @@ bool map(u64 at, u64 size) {
                 -1, 0) == memory(at);
 }
 
+/// Linux' own segment for 32-bit programs, else one of ours in the LDT.
+u16 find_code32() {
+    constexpr u16 linux_own = 0x23, ours = 7;
+    u32 rights = 0;
+    bool there = false;
+    // SAFETY: LAR reads a descriptor's rights and nothing else.
+    asm("lar %2, %0" : "=r"(rights), "=@ccz"(there) : "r"(u32{linux_own}));
+    if (there && (rights & 0x600000) == 0x400000) return linux_own;  // D, not L
+    user_desc d{};
+    d.limit = 0xfffff;
+    d.seg_32bit = 1;
+    d.contents = 2;  // code
+    d.limit_in_pages = 1;
+    return syscall(SYS_modify_ldt, 0x11, &d, sizeof d) == 0 ? ours : 0;
+}
+
 [[noreturn]] void run_child(const Batch& b, Outcome* outcomes) {
     child.batch = &b;
     child.outcomes = outcomes;
+    // What the engines keep below 2 GiB programs must not meet.
+    constexpr u64 above_all = stack_at + (u64{1} << 20);
+    munmap(memory(above_all), (u64{1} << 31) - above_all);
     if (!map(code_address, code_bytes) || !map(data_at, data_size) || !map(stack_at, stack_size))
         _exit(no_memory);
     std::memcpy(memory(data_at), b.memory.data(), data_size);
@@ -148,15 +170,16 @@ bool map(u64 at, u64 size) {
     action.sa_sigaction = on_signal;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
     bool ok = sigaltstack(&stack, nullptr) == 0;
-    for (const int s : {SIGILL, SIGFPE, SIGSEGV, SIGBUS, SIGTRAP, SIGALRM})
+    for (const int s : {SIGILL, SIGFPE, SIGSEGV, SIGBUS, SIGTRAP, SIGVTALRM})
         ok &= sigaction(s, &action, nullptr) == 0;
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
     ok &= syscall(SYS_arch_prctl, ARCH_SET_GS, gs_base) == 0;
-    // What hangs is seen within a second of this process' time.
+    if (!b.programs.empty() && b.programs[0].compat) (void)find_code32();  // an LDT of its own
+    // What hangs is seen by two ticks of this process' time in one program.
     const itimerval tick{{1, 0}, {1, 0}};
-    ok &= setitimer(ITIMER_REAL, &tick, nullptr) == 0;
+    ok &= setitimer(ITIMER_VIRTUAL, &tick, nullptr) == 0;
     // SAFETY: 32-bit code needs data segments; 64-bit code ignores them.
     asm volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(u32{user_data}));
     if (!ok || !confine()) _exit(no_setup);
@@ -169,10 +192,21 @@ bool map(u64 at, u64 size) {
 
 Result<std::unique_ptr<NativeRunner>> NativeRunner::create() {
     std::unique_ptr<NativeRunner> r(new NativeRunner);
-    void* p =
+    void* shared =
         mmap(nullptr, sizeof(Outcome) * batch, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) return fail("no memory for outcomes");
-    r->outcomes_ = static_cast<Outcome*>(p);
+    if (shared == MAP_FAILED) return fail("no memory for outcomes");
+    r->outcomes_ = static_cast<Outcome*>(shared);
+    // Some hosts have the descriptor and do not run its code.
+    auto trial = std::make_unique<Batch>();
+    Program p;
+    p.compat = true;
+    p.cs = find_code32();
+    p.code = {0x0f, 0x0b};
+    p.start = code_address;
+    p.in.xsave[0] = 0x7f, p.in.xsave[1] = 3, p.in.xsave[24] = 0x80, p.in.xsave[25] = 0x1f;
+    trial->programs.push_back(p);
+    const Outcome& o = r->outcome(0);
+    if (p.cs && r->run(*trial) && o.vector == x86::vec::ud && o.rip == p.start) r->code32_ = p.cs;
     return r;
 }
 

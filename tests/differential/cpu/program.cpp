@@ -367,7 +367,9 @@ Registers ProgramMaker::registers() {
         std::memcpy(&r.xsave[32 + n * 16], &mantissa, 8);
         std::memcpy(&r.xsave[40 + n * 16], &exponent, 2);
     }
-    const u32 mxcsr = static_cast<u32>((one_in(16) ? number() & 0x1f80 : 0x1f80) | (number() & 0xe07f));
+    // Underflow stays masked: whether it comes with "inexact" when it is not is not modelled.
+    const u32 mxcsr =
+        static_cast<u32>((one_in(16) ? (number() & 0x1780) | 0x800 : 0x1f80) | (number() & 0xe07f));
     const u32 mask = 0xffff;
     std::memcpy(&r.xsave[24], &mxcsr, 4);
     std::memcpy(&r.xsave[28], &mask, 4);
@@ -376,9 +378,11 @@ Registers ProgramMaker::registers() {
     return r;
 }
 
-Program ProgramMaker::make_program(bool compat, u64 start) {
+Program ProgramMaker::make_program(u16 code32, u64 start) {
+    const bool compat = code32 != 0;
     Program p;
     p.compat = compat;
+    p.cs = compat ? code32 : cs64;
     p.start = start;
     p.in = registers();
     if (compat) {
@@ -401,11 +405,11 @@ Program ProgramMaker::make_program(bool compat, u64 start) {
     return p;
 }
 
-Batch ProgramMaker::make_batch(bool compat) {
+Batch ProgramMaker::make_batch(u16 code32) {
     Batch b;
     fill(b.memory);
     for (size_t n = 0; n < batch; ++n)
-        b.programs.push_back(make_program(compat, code_address + n * slot_bytes + number() % 16));
+        b.programs.push_back(make_program(code32, code_address + n * slot_bytes + number() % 16));
     return b;
 }
 

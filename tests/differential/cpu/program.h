@@ -15,7 +15,8 @@ public:
     ProgramMaker(u64 seed, const x86::InsnSet& set) : random_(seed), set_(set) {}
 
     void reseed(u64 seed) { random_.seed(seed); }
-    Batch make_batch(bool compat);
+    /// 32-bit code when there is a selector for it.
+    Batch make_batch(u16 code32);
 
 private:
     /// An encoding that decodes: what is fixed in it. The rest is random.
@@ -28,7 +29,7 @@ private:
     const Forms& forms(x86::CodeSize size);
     Forms find_forms(x86::CodeSize size) const;
 
-    Program make_program(bool compat, u64 start);
+    Program make_program(u16 code32, u64 start);
     bool add_random(Program& p);
     bool add_branch(Program& p);
     std::optional<x86::Insn> encode(const Form& f, x86::CodeSize size);

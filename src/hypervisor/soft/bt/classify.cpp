@@ -184,8 +184,13 @@ bool skipped(ZydisMnemonic m) {
 /// operand through ModRM, and implicit registers that live in their own host registers.
 bool operands_copyable(const x86::Insn& i) {
     unsigned memory_operands = 0;
+    bool high8 = false, rsp = false;
     for (u8 n = 0; n < i.operand_count; ++n) {
         const x86::Operand& o = i.op[n];
+        if (o.kind == x86::OperandKind::gpr && o.is_explicit) {
+            high8 |= o.high8;
+            rsp |= o.reg == x86::rsp && !o.high8;
+        }
         switch (o.kind) {
             case x86::OperandKind::segment:
             case x86::OperandKind::control:
@@ -199,7 +204,8 @@ bool operands_copyable(const x86::Insn& i) {
             default: break;
         }
     }
-    return memory_operands <= 1;
+    // AH to BH cannot be named beside the register that stands for RSP, which needs a REX prefix.
+    return memory_operands <= 1 && !(high8 && rsp);
 }
 
 Treatment branch(const x86::Insn& i) {

@@ -37,8 +37,11 @@ u64 handle_tlb_miss(mmu::Mmu& mmu, EngineData& data, u64 gva, u32 info) {
         data.reason = LeaveReason::declined;
         return 0;
     }
-    return reinterpret_cast<u64>(
-        host_address(mmu, data, gva, TlbMissInfo::write(info), TlbMissInfo::mode(info)));
+    const u8* const host = host_address(mmu, data, gva, TlbMissInfo::write(info), TlbMissInfo::mode(info));
+    // Vector operands: the alignment is checked first (#GP), and the reference engine knows which.
+    const unsigned size = TlbMissInfo::size(info);
+    if (!host && size >= 16 && (gva & (size - 1))) data.reason = LeaveReason::declined;
+    return reinterpret_cast<u64>(host);
 }
 
 // SAFETY (inline assembly): both ranges lie within one page of guest RAM each, as host_address gave them.

@@ -255,6 +255,8 @@ bool scas(Exec& e, const Insn& i) {
 template <unsigned size>
 bool ins(Exec& e, const Insn& i) {
     Run run{e, i, size};
+    // The right to the port is asked for even when nothing is to be moved.
+    if (!run.count()) return e.take(e.sys.check_io(static_cast<u16>(e.s.gpr[rdx]), size));
     return repeat(
         run,
         [](Run& r, u64) -> u64 {
@@ -276,6 +278,8 @@ bool ins(Exec& e, const Insn& i) {
 template <unsigned size>
 bool outs(Exec& e, const Insn& i) {
     Run run{e, i, size};
+    // The right to the port is asked for even when nothing is to be moved.
+    if (!run.count()) return e.take(e.sys.check_io(static_cast<u16>(e.s.gpr[rdx]), size));
     return repeat(
         run,
         [](Run& r, u64) -> u64 {

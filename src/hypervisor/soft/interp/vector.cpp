@@ -12,7 +12,7 @@ namespace {
 /// Exceptions that leave operands unread: invalid, denormal, divide by zero.
 constexpr u32 before_computation = 1 | 2 | 4;
 constexpr u32 all_exceptions = 0x3f;
-constexpr u32 underflow_mask = 1 << 11, flush_to_zero = 1 << 15;  // MXCSR
+constexpr u32 underflow = 1 << 4, underflow_mask = 1 << 11, flush_to_zero = 1 << 15;  // MXCSR
 
 /// Legacy SSE operands of 16 bytes are aligned except here (Intel SDM 1 11.6.1).
 bool unaligned_allowed(ZydisMnemonic m) {
@@ -78,6 +78,12 @@ void run(Exec& e, const Insn& i) {
         e.host.run(i, e.s);
 }
 
+bool uses_mmx(const Insn& i) {
+    for (u8 n = 0; n < i.operand_count; ++n)
+        if (i.op[n].kind == OperandKind::mmx) return true;
+    return false;
+}
+
 /// Runs an SSE or AVX instruction when a SIMD exception may be unmasked: all are masked on the host,
 /// and what was raised is read off the sticky flags. Gives false for #XM.
 bool run_unmasked(Exec& e, const Insn& i) {
@@ -91,11 +97,21 @@ bool run_unmasked(Exec& e, const Insn& i) {
     const u32 flush = mxcsr & underflow_mask ? 0 : flush_to_zero;
     v.set_mxcsr((mxcsr & ~all_exceptions) | all_exceptions << 7 | flush);
     run(e, i);
-    const u32 raised = v.mxcsr() & all_exceptions;
+    u32 raised = v.mxcsr() & all_exceptions;
+    if (flush & (raised & underflow ? flush_to_zero : 0)) {
+        // Flushing also calls exact tiny results inexact: once more without, for that flag alone.
+        e.s.xsave = saved;
+        e.s.gpr = saved_gpr;
+        e.s.rflags = saved_flags;
+        v.set_mxcsr((mxcsr & ~(all_exceptions | flush_to_zero)) | all_exceptions << 7);
+        run(e, i);
+        raised = (v.mxcsr() & all_exceptions) | underflow;
+    }
     if (const u32 unmasked = raised & ~(mxcsr >> 7)) {
         e.s.xsave = saved;
         e.s.gpr = saved_gpr;
         e.s.rflags = saved_flags;
+        if (uses_mmx(i)) v.enter_mmx();
         const u32 early = unmasked & before_computation;
         v.set_mxcsr(mxcsr | (early ? raised & before_computation : raised));
         return e.s.cr4 & x86::cr4::osxmmexcpt ? e.raise({x86::vec::xm, false, 0, 0}) : e.ud();

@@ -68,6 +68,12 @@ struct VectorState {
         }
         set<u16>(fsw, v);
     }
+    /// What every MMX instruction does: TOP is 0 and all registers are valid.
+    void enter_mmx() {
+        settle(x87_bit);
+        set_status(get<u16>(fsw) & static_cast<u16>(~0x3800));
+        area[ftw] = 0xff;
+    }
     /// FSW.ES and B follow from the flags and the masks.
     void update_summary() {
         u16 v = get<u16>(fsw);

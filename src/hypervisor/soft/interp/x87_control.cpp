@@ -238,6 +238,9 @@ void register_x87_control(HandlerTable& t) {
         v.set<u8>(V::ftw, 0);
         return true;
     });
+    // Of the 8087 and the 80287; NOPs since, and none of them waits.
+    t.add({ZYDIS_MNEMONIC_FDISI8087_NOP, ZYDIS_MNEMONIC_FENI8087_NOP, ZYDIS_MNEMONIC_FSETPM287_NOP},
+          [](Exec& e, const Insn&) { return x87_usable(e); });
     t.add(ZYDIS_MNEMONIC_FLDCW, load_control);
     t.add(ZYDIS_MNEMONIC_FNSTCW, [](Exec& e, const Insn& i) {
         return x87_usable(e) && e.write<u16>(i, *i.memory(), V(e.s).control());

@@ -1,0 +1,76 @@
+// SPDX-FileCopyrightText: 2026 Triune contributors
+// SPDX-License-Identifier: Apache-2.0
+/// Differences from the host's processor that random programs (tests/differential/cpu) once found.
+#include <gtest/gtest.h>
+
+#include "hypervisor/soft/interp/test_machine.h"
+#include "hypervisor/soft/interp/vector_state.h"
+
+namespace triune::hypervisor::soft::interp {
+namespace {
+
+using test::Machine;
+
+/// REP INS and OUTS with a count of 0 ask for the right to the port.
+TEST(SiliconRegressions, NoPortIoAtAllWithoutTheRight) {
+    Machine m;
+    m.poke<u16>(test::tss + 0x66, 0xffff);
+    for (const int opcode : {0x6c, 0x6d, 0x6e, 0x6f}) {
+        m.user();
+        m.gpr(x86::rcx) = 0;
+        EXPECT_EQ(m.run({0xf3, opcode, 0x0f, 0x0b}), x86::vec::gp) << std::hex << opcode;
+    }
+    m.supervisor();
+    EXPECT_EQ(m.run({0xf3, 0x6d, 0x0f, 0x0b}), x86::vec::ud) << "CPL 0 needs none";
+}
+
+/// FNDISI, FNENI and FNSETPM do not wait for a pending exception.
+TEST(SiliconRegressions, OldX87NopsDoNotWait) {
+    for (const int opcode : {0xe0, 0xe1, 0xe4}) {
+        Machine m;
+        VectorState v(m.state());
+        v.settle(VectorState::x87_bit);
+        v.set<u16>(VectorState::fcw, 0x37e);
+        v.set<u16>(VectorState::fsw, 0x8081);
+        EXPECT_EQ(m.run({0xdb, opcode, 0xd9, 0xc0}), x86::vec::mf);
+        EXPECT_EQ(m.peek<u64>(m.state().gpr[x86::rsp]), test::code_base + 2) << "the FLD behind it waits";
+    }
+}
+
+/// An instruction with MMX operands that raises #XM has entered MMX mode all the same.
+TEST(SiliconRegressions, SimdExceptionAfterMmxModeIsEntered) {
+    Machine m;
+    VectorState v(m.state());
+    v.settle(7);
+    v.set<u16>(VectorState::fsw, 0x3000);
+    v.set_mxcsr(0x1f80 & ~0x1000u);  // inexact is unmasked
+    const u64 not_a_float = 0x7fffffff;
+    std::memcpy(v.area + VectorState::st + 2 * 16, &not_a_float, 8);  // MM0, with TOP 6
+    EXPECT_EQ(m.run({0x0f, 0x2a, 0xc8}), x86::vec::xm) << "cvtpi2ps xmm1, mm0";
+    EXPECT_EQ(v.status() & 0x3800, 0);
+    EXPECT_EQ(v.get<u8>(VectorState::ftw), 0xff);
+    EXPECT_EQ(v.get<u64>(VectorState::st), not_a_float) << "turned with TOP";
+}
+
+/// C1 and the result of an x87 instruction with an unmasked exception are the processor's.
+TEST(SiliconRegressions, UnmaskedX87OverflowWrapsTheExponent) {
+    Machine m;
+    VectorState v(m.state());
+    v.settle(VectorState::x87_bit);
+    v.set<u16>(VectorState::fcw, 0x377);  // overflow is unmasked
+    v.set<u8>(VectorState::ftw, 0xc0);
+    v.set<u16>(VectorState::fsw, 0x3000);  // TOP 6
+    const u64 one = u64{1} << 63;
+    const u16 largest = 0x7ffe;
+    for (unsigned n = 0; n < 2; ++n) {
+        std::memcpy(v.area + VectorState::st + n * 16, &one, 8);
+        std::memcpy(v.area + VectorState::st + n * 16 + 8, &largest, 2);
+    }
+    EXPECT_EQ(m.run({0xd8, 0xc9, 0xf4}), -1) << "fmul st0, st1";
+    EXPECT_EQ(v.status() & 0x8088, 0x8088) << "pending";
+    EXPECT_EQ(v.get<u16>(VectorState::st + 8), static_cast<u16>(2 * 0x7ffe - 0x3fff - 24576))
+        << "the exponent less 24576 (Intel SDM 1 8.5.4)";
+}
+
+}  // namespace
+}  // namespace triune::hypervisor::soft::interp
