@@ -16,6 +16,7 @@
 #include "base/event_loop.h"
 #include "base/result.h"
 #include "base/types.h"
+#include "hypervisor/chip_state.h"
 #include "memory/guest_memory.h"
 #include "observe/counters.h"
 #include "x86/cpu_model.h"
@@ -103,6 +104,16 @@ public:
     virtual void set_gsi(unsigned gsi, bool level) = 0;
     /// A message-signalled interrupt (Intel SDM 3A 11.11). Any thread.
     virtual void signal_msi(u64 address, u32 data) = 0;
+
+    /// Interrupt chip and clock, with Vcpu::state() of each vCPU all of the VM's state but memory and
+    /// devices. While no vCPU runs, no line changes and no message comes. To be put into a VM with as many
+    /// vCPUs, after they were created and before they run.
+    virtual Result<ChipState> chip_state() {
+        return fail("this engine cannot give its interrupt chip's state");
+    }
+    virtual Result<void> set_chip_state(const ChipState&) {
+        return fail("this engine cannot take another interrupt chip's state");
+    }
 };
 
 struct VmConfig {

@@ -63,7 +63,8 @@ void reset_state(VcpuState& s, bool init) {
     s.pdpte.fill(0);
     s.pending_debug = 0;
     s.debugctl = 0;
-    s.interrupt_shadow = s.nmi_blocked = s.halted = s.waiting_for_sipi = 0;
+    s.interrupt_shadow = s.nmi_blocked = s.halted = s.waiting_for_sipi = s.nmi_pending = 0;
+    s.init_pending = s.sipi_pending = s.sipi_vector = 0;
 }
 
 }  // namespace triune::x86

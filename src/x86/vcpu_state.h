@@ -7,6 +7,10 @@
 
 #include "base/types.h"
 
+namespace triune::base {
+class StateVisitor;
+}
+
 namespace triune::x86 {
 
 enum Gpr : u8 { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15 };
@@ -107,6 +111,9 @@ struct VcpuState {
     /// The page-directory-pointer entries that the last load of CR3 under PAE paging read (Intel SDM
     /// 3A 4.4.1); meaningless in other modes.
     std::array<u64, 4> pdpte{};
+    /// AMD configuration MSRs that guests read, set bits in and read back; nothing depends on them.
+    u64 amd_hwcr = u64{1} << 24;  ///< TscFreqSel: the TSC counts at a constant rate
+    u64 amd_de_cfg = 2;           ///< LFENCE is serialising, as on the host
     u32 pkru = 0;
     /// Debug exceptions that wait for the next instruction boundary, as bits of DR6: what a MOV SS or
     /// POP SS put off, and the single-step trap after SYSRET.
@@ -115,7 +122,9 @@ struct VcpuState {
     u8 nmi_blocked = 0;
     u8 halted = 0;
     u8 waiting_for_sipi = 0;
-    alignas(64) std::array<u8, xsave_size> xsave{};  ///< standard XSAVE format
+    u8 nmi_pending = 0;                                      ///< waits for the end of NMI blocking
+    u8 init_pending = 0, sipi_pending = 0, sipi_vector = 0;  ///< messages that came but were not looked at
+    alignas(64) std::array<u8, xsave_size> xsave{};          ///< standard XSAVE format
 
     [[nodiscard]] unsigned cpl() const { return seg[ss].dpl(); }
     [[nodiscard]] bool long_mode_active() const { return efer & efer::lma; }
@@ -123,6 +132,11 @@ struct VcpuState {
     [[nodiscard]] bool protected_mode() const { return cr0 & cr0::pe; }
     [[nodiscard]] bool v8086() const { return rflags & flag::vm; }
 };
+
+/// Every field by name.
+void describe(base::StateVisitor& v, Segment& s);
+void describe(base::StateVisitor& v, DescriptorTable& t);
+void describe(base::StateVisitor& v, VcpuState& s);
 
 /// State after power-on or INIT (Intel SDM 3A table 9-1) of the bootstrap processor; the caller sets
 /// waiting_for_sipi for others. tsc_offset is the VM's business and stays.

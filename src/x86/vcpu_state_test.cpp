@@ -4,6 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "base/state_visitor.h"
+
 namespace triune::x86 {
 namespace {
 
@@ -57,6 +63,34 @@ TEST(ResetState, InitKeepsMsrsCachesAndVectorState) {
     EXPECT_EQ(s.xcr0, 7u);
     EXPECT_EQ(s.xsave[160], 9);
     EXPECT_EQ(s.rip, 0xfff0u);
+}
+
+class Filler final : public base::PathVisitor {
+public:
+    std::set<std::string> names;
+
+private:
+    void visit_path(const std::string& path, std::span<u8> bytes) override {
+        EXPECT_TRUE(names.insert(path).second) << path << " twice";
+        std::ranges::fill(bytes, u8{0xff});
+    }
+};
+
+TEST(DescribeState, NamesEveryField) {
+    VcpuState s;
+    std::memset(static_cast<void*>(&s), 0, sizeof s);
+    Filler v;
+    describe(v, s);
+    EXPECT_TRUE(v.names.contains("cs.base"));
+    // What is left is padding: six bytes behind each segment and so on, at most 7 in a row but for the
+    // alignment of the vector state.
+    const std::span<const u8> bytes(reinterpret_cast<const u8*>(&s), offsetof(VcpuState, xsave));
+    size_t run = 0, longest = 0;
+    for (const u8 b : bytes) longest = std::max(longest, run = b ? 0 : run + 1);
+    EXPECT_LT(longest, 64u);
+    EXPECT_TRUE(std::ranges::all_of(s.xsave, [](u8 b) { return b == 0xff; }));
+    EXPECT_EQ(s.gpr[r15] & s.mtrr_fixed.back() & s.pdpte.back() & s.amd_de_cfg, ~u64{0});
+    EXPECT_EQ(s.nmi_pending & s.init_pending & s.sipi_pending & s.sipi_vector & s.halted, 0xff);
 }
 
 }  // namespace

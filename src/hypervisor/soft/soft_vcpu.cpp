@@ -38,8 +38,27 @@ SoftVcpu::SoftVcpu(std::shared_ptr<VmState> vm, unsigned index)
     if (vm_->config().measure_time) c_.counters.time.start();
 }
 
+/// Messages that have come since run() returned are part of it.
+x86::VcpuState SoftVcpu::state() {
+    x86::VcpuState s = c_.state;
+    const u32 pending = c_.signals.pending.load(std::memory_order_acquire);
+    const auto has = [pending](Signal signal) { return (pending & static_cast<u32>(signal)) != 0; };
+    s.nmi_pending |= has(Signal::nmi);
+    s.init_pending = has(Signal::init);
+    s.sipi_pending = has(Signal::sipi);
+    s.sipi_vector = c_.signals.sipi_vector.load(std::memory_order_relaxed);
+    return s;
+}
+
 void SoftVcpu::set_state(const x86::VcpuState& s) {
     c_.state = s;
+    c_.state.init_pending = c_.state.sipi_pending = c_.state.sipi_vector = 0;
+    constexpr u32 messages =
+        static_cast<u32>(Signal::nmi) | static_cast<u32>(Signal::init) | static_cast<u32>(Signal::sipi);
+    c_.signals.pending.fetch_and(~messages, std::memory_order_acq_rel);
+    c_.signals.sipi_vector.store(s.sipi_vector, std::memory_order_relaxed);
+    if (s.init_pending) c_.signals.raise(Signal::init);
+    if (s.sipi_pending) c_.signals.raise(Signal::sipi);
     mmu_.flush_all();
 }
 
@@ -89,7 +108,7 @@ bool SoftVcpu::take_signals() {
     if (s.take(Signal::code_written)) invalidate_written_code();
     s.take(Signal::interrupt);  // inject() looks
     s.take(Signal::smi);        // there is no system-management mode
-    if (s.take(Signal::nmi)) nmi_pending_ = true;
+    if (s.take(Signal::nmi)) c_.state.nmi_pending = 1;
     if (s.take(Signal::init)) init();
     // Only a processor that waits for it heeds a start-up message (Intel SDM 3A 9.4.4.1).
     if (s.take(Signal::sipi) && c_.state.waiting_for_sipi)
@@ -113,7 +132,6 @@ void SoftVcpu::init() {
     x86::reset_state(c_.state, true);
     apic_.reset(true);
     mmu_.flush_all();
-    nmi_pending_ = false;
     // The boot processor starts at the reset vector, the others wait (Intel SDM 3A 9.4.3).
     c_.state.waiting_for_sipi = c_.index != 0;
 }
@@ -131,11 +149,11 @@ void SoftVcpu::startup(u8 vector) {
 
 bool SoftVcpu::inject() {
     x86::VcpuState& s = c_.state;
-    if (nmi_pending_ && !s.nmi_blocked) {
+    if (s.nmi_pending && !s.nmi_blocked) {
         // The instruction after MOV SS comes first, and nothing but its end tells when it is over.
         if (s.interrupt_shadow && interp_.step() == interp::Interpreter::Step::shutdown) return false;
         if (!s.interrupt_shadow) {
-            nmi_pending_ = false;
+            s.nmi_pending = 0;
             if (system_.deliver_interrupt(x86::vec::nmi, System::EventKind::nmi) ==
                 System::Delivered::shutdown)
                 return false;
@@ -204,7 +222,7 @@ bool SoftVcpu::reference_steps(unsigned count) {
 bool SoftVcpu::execute() {
     constexpr unsigned longest = 1024, patient = 4;
     // A second NMI comes with the IRET that ends the first one's handler; only single steps see that.
-    if (nmi_pending_) return reference_steps(longest);
+    if (c_.state.nmi_pending) return reference_steps(longest);
     // The translator knows of breakpoints. What it does not know is looked for between steps.
     if (debugging_ && (watch_.any() || !translator_)) return reference_steps(longest);
     const u64 start = c_.state.rip;

@@ -23,7 +23,7 @@ public:
 
     Exit run() override;
     void kick() override { c_.signals.raise(cpu::Signal::kick); }
-    x86::VcpuState state() override { return c_.state; }
+    x86::VcpuState state() override;
     void set_state(const x86::VcpuState& s) override;
     Result<void> set_guest_debug(const GuestDebug& debug) override;
     [[nodiscard]] const observe::Counters& counters() const override { return c_.counters; }
@@ -46,7 +46,7 @@ private:
     }
     [[nodiscard]] bool must_look() const {
         const x86::VcpuState& s = c_.state;
-        return c_.signals.any() || (nmi_pending_ && !s.nmi_blocked) ||
+        return c_.signals.any() || (s.nmi_pending && !s.nmi_blocked) ||
                (c_.interrupt_waiting && (s.rflags & x86::flag::if_) && !s.interrupt_shadow);
     }
 
@@ -60,7 +60,6 @@ private:
     interp::Interpreter interp_;
     std::unique_ptr<bt::Translator> translator_;  ///< null with engine "interp"
     cpu::Engine& engine_;
-    bool nmi_pending_ = false;
     std::vector<Gva> breakpoints_;  ///< sorted
     Watch watch_;
     std::optional<Debug> watchpoint_met_;

@@ -20,6 +20,20 @@ public:
     }
     void set_gsi(unsigned gsi, bool level) override { state_->chip().set_gsi(gsi, level); }
     void signal_msi(u64 address, u32 data) override { state_->chip().signal_msi(address, data); }
+    Result<ChipState> chip_state() override {
+        ChipState s = state_->chip().state();
+        s.clock.host_ns = base::monotonic_ns();
+        s.clock.guest_ns = s.clock.host_ns - state_->slot(0).context().kvmclock_system_time_base;
+        return s;
+    }
+    Result<void> set_chip_state(const ChipState& s) override {
+        if (s.lapic.size() != state_->config().cpus)
+            return fail("the state of " + std::to_string(s.lapic.size()) + " local APICs is for another VM");
+        for (unsigned i = 0; i < state_->config().cpus; ++i)
+            state_->slot(i).context().kvmclock_system_time_base = s.clock.host_ns - s.clock.guest_ns;
+        state_->chip().set_state(s);
+        return {};
+    }
 
 private:
     std::shared_ptr<VmState> state_;

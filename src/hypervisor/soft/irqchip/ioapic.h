@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "base/mutex.h"
+#include "hypervisor/chip_state.h"
 #include "hypervisor/soft/irqchip/message.h"
 
 namespace triune::hypervisor::soft::irqchip {
@@ -29,6 +30,8 @@ public:
     /// `offset` in the 4 KB window.
     u32 read(u64 offset);
     void write(u64 offset, u32 value);
+    [[nodiscard]] IoApicState state();
+    void set_state(const IoApicState& s);
 
 private:
     static constexpr u64 remote_irr = 1 << 14, level_trigger = 1 << 15, masked = 1 << 16;

@@ -38,6 +38,10 @@ public:
     void port_write(u16 port, u8 value);
     IoApic& ioapic() { return ioapic_; }
 
+    /// All but the clock. While no vCPU runs and nothing else calls in.
+    [[nodiscard]] ChipState state();
+    void set_state(const ChipState& s);
+
 private:
     bool send(const Message& m) override;
     void send_all(const Message& m, int except) override;

@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 
+#include "hypervisor/chip_state.h"
 #include "hypervisor/soft/cpu/context.h"
 #include "hypervisor/soft/irqchip/lapic_timer.h"
 #include "hypervisor/soft/irqchip/message.h"
@@ -44,6 +45,9 @@ public:
     /// Bits 32i to 32i+31.
     [[nodiscard]] u32 part(unsigned i) const {
         return static_cast<u32>(word_[i / 2].load(std::memory_order_acquire) >> (i % 2 * 32));
+    }
+    void set_part(unsigned i, u32 value) {
+        word_[i / 2].fetch_or(u64{value} << (i % 2 * 32), std::memory_order_seq_cst);
     }
     void clear_all() {
         for (auto& w : word_) w.store(0, std::memory_order_seq_cst);
@@ -99,6 +103,10 @@ public:
     /// fired by the event loop too: whoever comes first. Any thread.
     [[nodiscard]] u64 next_deadline_ns() const { return timer_.next_deadline_ns(); }
     void poll_timer() { timer_.poll(); }
+
+    /// While its vCPU does not run.
+    [[nodiscard]] LapicState state();
+    void set_state(const LapicState& s);
 
 private:
     static constexpr u64 base_bsp = 1 << 8, base_x2apic = 1 << 10, base_enable = 1 << 11;

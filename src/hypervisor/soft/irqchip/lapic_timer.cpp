@@ -135,8 +135,11 @@ void LapicTimer::set_initial(u32 value) {
 
 u32 LapicTimer::current() const {
     const base::MutexLock lock(mutex_);
+    return current_locked(base::monotonic_ns());
+}
+
+u32 LapicTimer::current_locked(u64 now) const {
     if (mode() == Mode::tsc_deadline || initial_ == 0) return 0;
-    const u64 now = base::monotonic_ns();
     const u64 period = period_ns();
     if (mode() == Mode::one_shot) {
         if (next_ns_ == never || next_ns_ <= now) return 0;

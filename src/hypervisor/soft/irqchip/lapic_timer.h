@@ -35,6 +35,14 @@ public:
     [[nodiscard]] u64 next_deadline_ns() const { return published_.load(std::memory_order_relaxed); }
     void poll();
 
+    struct State {
+        u32 initial = 0, current = 0, divide = 0;
+        u64 tsc_deadline = 0;
+    };
+    /// Calls `pending` meanwhile: the timer does not fire between its look at IRR and this.
+    [[nodiscard]] State state(const std::function<void()>& pending);
+    void set_state(u32 lvt, const State& s);
+
 private:
     static constexpr u64 never = ~u64{0};
     enum class Mode : u8 { one_shot, periodic, tsc_deadline };
@@ -46,6 +54,7 @@ private:
     void expire(u64 now) REQUIRES(mutex_);
     void publish() REQUIRES(mutex_);
     [[nodiscard]] u64 deadline_to_ns(u64 now) const REQUIRES(mutex_);
+    [[nodiscard]] u32 current_locked(u64 now) const REQUIRES(mutex_);
 
     cpu::VcpuContext& vcpu_;
     std::function<void(u8)> fire_;

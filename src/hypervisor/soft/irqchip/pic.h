@@ -8,6 +8,7 @@
 
 #include "base/mutex.h"
 #include "base/types.h"
+#include "hypervisor/chip_state.h"
 
 namespace triune::hypervisor::soft::irqchip {
 
@@ -25,6 +26,8 @@ public:
     [[nodiscard]] int pending() const;
     [[nodiscard]] u8 elcr() const { return elcr_; }
     void set_elcr(u8 value) { elcr_ = value; }
+    [[nodiscard]] PicState state() const;
+    void set_state(const PicState& s);
 
 private:
     void initialize(u8 icw1);
@@ -59,6 +62,8 @@ public:
     [[nodiscard]] bool output() const { return output_.load(std::memory_order_seq_cst); }
     /// INTA cycle: the vector, or -1 when INTR is low.
     int acknowledge();
+    [[nodiscard]] std::array<PicState, 2> state();
+    void set_state(const std::array<PicState, 2>& s);
 
 private:
     void update() REQUIRES(mutex_);

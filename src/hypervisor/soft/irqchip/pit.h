@@ -8,6 +8,7 @@
 
 #include "base/event_loop.h"
 #include "base/mutex.h"
+#include "hypervisor/chip_state.h"
 
 namespace triune::hypervisor::soft::irqchip {
 
@@ -27,6 +28,8 @@ public:
     [[nodiscard]] bool output(u64 now);
     /// First tick after `now` at which the output rises, or never.
     [[nodiscard]] u64 next_rise(u64 now);
+    [[nodiscard]] PitCounterState state() const;
+    void set_state(const PitCounterState& s);
 
 private:
     [[nodiscard]] u16 count(u64 now) const;
@@ -68,6 +71,9 @@ public:
     /// Ports 0x40-0x43 and 0x61.
     u8 read(u16 port);
     void write(u16 port, u8 value);
+    /// Calls `others` meanwhile: no edge of IRQ 0 comes between its look at the other chips and this.
+    [[nodiscard]] PitState state(const std::function<void()>& others);
+    void set_state(const PitState& s);
 
 private:
     [[nodiscard]] u64 now_ticks() const;

@@ -194,8 +194,6 @@ struct SystemDetail {
             s.features_ = Features::of(*s.vcpu_.model);
         return s.features_;
     }
-    static u64& hwcr(System& s) { return s.hwcr_; }
-    static u64& de_cfg(System& s) { return s.de_cfg_; }
     static void record(System& s, const Fault& f) {
         const auto& st = s.vcpu_.state;
         s.recent_[s.recent_count_++ % s.recent_.size()] = {f.vector, f.has_error_code ? f.error_code : 0,

@@ -103,8 +103,8 @@ Guest<u64> System::rdmsr(u32 msr) {
         case msr::kvm_system_time: return when(f.kvmclock, st.kvmclock_msr);
         case msr::kvm_wall_clock_old: return when(f.kvmclock_old, st.kvm_wall_clock_msr);
         case msr::kvm_system_time_old: return when(f.kvmclock_old, st.kvmclock_msr);
-        case msr::amd_hwcr: return when(f.amd, hwcr_);
-        case msr::amd_de_cfg: return when(f.amd, de_cfg_);
+        case msr::amd_hwcr: return when(f.amd, st.amd_hwcr);
+        case msr::amd_de_cfg: return when(f.amd, st.amd_de_cfg);
         case msr::amd_syscfg:
         case msr::amd_top_mem:
         case msr::amd_top_mem2:
@@ -206,9 +206,9 @@ Guest<void> System::wrmsr(u32 msr, u64 value) {
         // CpbDis, IRPerfEn.
         case msr::amd_hwcr:
             if (!f.amd || (value & ~u64{0x4704'0158})) return raise(Fault::gp(0));
-            hwcr_ = value | (u64{1} << 24);
+            st.amd_hwcr = value | (u64{1} << 24);
             return {};
-        case msr::amd_de_cfg: return store_if(f.amd, de_cfg_, value & 0x202);
+        case msr::amd_de_cfg: return store_if(f.amd, st.amd_de_cfg, value & 0x202);
         case msr::amd_syscfg:
         case msr::amd_nb_cfg:
         case msr::amd_int_pending:

@@ -137,10 +137,6 @@ private:
     cpu::VcpuContext& vcpu_;
     mmu::Mmu& mmu_;
     Features features_;  ///< of features_.model; see SystemDetail::features
-    /// AMD configuration MSRs that guests read, set bits in and read back; nothing here depends on
-    /// them, so they are not part of VcpuState.
-    u64 hwcr_ = u64{1} << 24;  ///< TscFreqSel: the TSC counts at a constant rate
-    u64 de_cfg_ = 2;           ///< LFENCE is serialising, as on the host
     struct Recent {
         u8 vector;
         u32 error;
