@@ -97,7 +97,7 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, size_t size) {
             left = left.subspan(n);
         } else if (what < 0xfc) {
             target->stops.push_back(
-                {byte() & 1u, {static_cast<hypervisor::Debug::Cause>(byte() % 3), byte(), what & 1}});
+                {byte() & 1u, {static_cast<hypervisor::Debug::Cause>(byte() % 3), byte(), (what & 1) != 0}});
             session.stopped();
         } else if (what < 0xfe) {
             session.set_target(nullptr);

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <tuple>
 
 #include "base/bits.h"
 #include "bus/pci.h"
@@ -78,7 +79,7 @@ bool PciHost::attach(unsigned slot, PciFunction& function) {
 bool PciHost::assign_resources() {
     struct Wanted {
         PciFunction* function;
-        unsigned index;
+        unsigned slot, index;
         BarKind kind;
         u64 size;
     };
@@ -90,10 +91,12 @@ bool PciHost::assign_resources() {
         if (const unsigned pin = f->config_[pci_reg::interrupt_pin]; pin)
             f->set_locked(pci_reg::interrupt_line, pci_gsi(slot, pin), 1);
         for (unsigned i = 0; i < PciFunction::bar_count; ++i)
-            if (f->bars_[i].size) wanted.push_back({f, i, f->bars_[i].kind, f->bars_[i].size});
+            if (f->bars_[i].size) wanted.push_back({f, slot, i, f->bars_[i].kind, f->bars_[i].size});
     }
     // Largest first: every BAR is then aligned without gaps.
-    std::ranges::stable_sort(wanted, std::ranges::greater{}, &Wanted::size);
+    std::ranges::sort(wanted, [](const Wanted& a, const Wanted& b) {
+        return std::tuple(b.size, a.slot, a.index) < std::tuple(a.size, b.slot, b.index);
+    });
     u64 mmio_next = pci_mmio_base, io_next = pci_io_base;
     bool all = true;
     for (const Wanted& w : wanted) {

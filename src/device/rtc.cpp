@@ -79,7 +79,7 @@ void Rtc::set_memory_size(u64 low_bytes, u64 high_bytes) {
 }
 
 void Rtc::set_cpu_count(unsigned cpus) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     cmos_[0x5f] = static_cast<u8>(cpus - 1);
 }
 
@@ -121,7 +121,8 @@ void Rtc::latch_time_locked() {
     const i64 s = now_locked().seconds;
     const i64 days = floor_div(s, day_seconds);
     const auto tod = static_cast<int>(s - days * day_seconds);
-    const ch::sys_days date{ch::days{static_cast<int>(std::clamp<i64>(days, -700'000, 2'900'000))}};
+    // Years 0 to 9999, which four BCD digits can tell.
+    const ch::sys_days date{ch::days{static_cast<int>(std::clamp<i64>(days, -719'528, 2'932'896))}};
     const ch::year_month_day ymd{date};
     const int y = std::clamp(static_cast<int>(ymd.year()), 0, 9999);
     cmos_[seconds] = encode_locked(tod % 60);
@@ -148,8 +149,7 @@ void Rtc::set_time_locked() {
                   std::clamp(decode_locked(cmos_[minutes]), 0, 59) * 60 +
                   std::clamp(decode_locked(cmos_[seconds]), 0, 59);
     offset_seconds_ += s - now_locked().seconds;
-    const Now now = now_locked();
-    synced_ns_ = now.seconds * second_ns + now.nanoseconds;
+    synced_ns_ = utc_ns_();
 }
 
 u64 Rtc::period_ns_locked() const {
@@ -184,17 +184,16 @@ std::optional<i64> Rtc::next_alarm_locked(i64 after) const {
 /// Sets the flags of what happened since the last time. Flags are set whether or not their
 /// interrupts are enabled (datasheet, "Register C").
 void Rtc::sync_locked() {
-    const Now now = now_locked();
-    const i64 now_ns = now.seconds * second_ns + now.nanoseconds;
+    const i64 now_ns = utc_ns_();
     if (now_ns < synced_ns_) synced_ns_ = now_ns;  // the host's clock was set back
     if (const auto period = static_cast<i64>(period_ns_locked());
         period && floor_div(now_ns, period) != floor_div(synced_ns_, period))
         cmos_[reg_c] |= b_periodic;
-    const i64 before = floor_div(synced_ns_, second_ns);
-    if (!(cmos_[reg_b] & b_set) && now.seconds != before) {
+    const i64 before = offset_seconds_ + floor_div(synced_ns_, second_ns);
+    const i64 after = offset_seconds_ + floor_div(now_ns, second_ns);
+    if (!(cmos_[reg_b] & b_set) && after != before) {
         cmos_[reg_c] |= b_update;
-        if (const auto alarm = next_alarm_locked(before); alarm && *alarm <= now.seconds)
-            cmos_[reg_c] |= b_alarm;
+        if (const auto alarm = next_alarm_locked(before); alarm && *alarm <= after) cmos_[reg_c] |= b_alarm;
     }
     synced_ns_ = now_ns;
 }
@@ -216,13 +215,13 @@ void Rtc::arm_locked() {
         next = (floor_div(synced_ns_, period) + 1) * period;
     if ((b & b_update) && !(b & b_set)) next = std::min(next, (second + 1) * second_ns);
     if ((b & b_alarm) && !(b & b_set))
-        if (const auto alarm = next_alarm_locked(second)) next = std::min(next, *alarm * second_ns);
+        if (const auto alarm = next_alarm_locked(offset_seconds_ + second))
+            next = std::min(next, (*alarm - offset_seconds_) * second_ns);
     if (irq_level_ || next == INT64_MAX) {
         timer_->disarm();
         return;
     }
-    const Now now = now_locked();
-    const i64 wait = std::max<i64>(next - (now.seconds * second_ns + now.nanoseconds), 0);
+    const i64 wait = std::max<i64>(next - utc_ns_(), 0);
     timer_->arm(base::monotonic_ns() + static_cast<u64>(wait));
 }
 

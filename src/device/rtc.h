@@ -69,7 +69,7 @@ private:
     std::array<u8, 128> cmos_ GUARDED_BY(mutex_){};
     u8 index_ GUARDED_BY(mutex_) = 0;
     i64 offset_seconds_ GUARDED_BY(mutex_) = 0;  ///< guest's clock less the host's
-    i64 synced_ns_ GUARDED_BY(mutex_) = 0;       ///< guest time up to which flags are known
+    i64 synced_ns_ GUARDED_BY(mutex_) = 0;       ///< host time (UTC) up to which flags are known
     bool irq_level_ GUARDED_BY(mutex_) = false;
 };
 

@@ -115,6 +115,26 @@ TEST_F(RtcTest, GarbageTimesAreSurvived) {
     }
 }
 
+// Years that 64 bits of nanoseconds since 1970 do not reach.
+TEST_F(RtcTest, ClockAndAlarmInEveryYear) {
+    for (const int y : {0, 1600, 2300, 9999}) {
+        put(0xb, 0x82);
+        put(9, static_cast<u8>(y / 10 % 10 << 4 | y % 10));
+        put(0x32, static_cast<u8>(y / 1000 << 4 | y / 100 % 10));
+        put(8, 1), put(7, 1), put(4, 0x12), put(2, 0), put(0, 0);
+        put(1, 2), put(3, 0), put(5, 0x12);  // the alarm: 12:00:02
+        put(0xb, 2);
+        get(0xc);
+        now += second;
+        EXPECT_EQ(get(0xc) & 0x20, 0) << y;
+        now += second;
+        EXPECT_EQ(get(0xc) & 0x20, 0x20) << y;
+        EXPECT_EQ(get(0), 2) << y;
+        EXPECT_EQ(get(9), y / 10 % 10 << 4 | y % 10);
+        EXPECT_EQ(get(0x32), y / 1000 << 4 | y / 100 % 10);
+    }
+}
+
 TEST_F(RtcTest, UpdateInProgress) {
     now = at(2024, 1, 1, 0, 0, 0);
     EXPECT_FALSE(get(0x0a) & 0x80);

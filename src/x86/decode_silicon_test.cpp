@@ -56,7 +56,12 @@ public:
         ASSERT_EQ(mprotect(code_, page_size, PROT_READ | PROT_EXEC), 0);
     }
 
-    void run(Machine& m) const {
+    // Generated code has no type for UBSan to look at in front of it.
+#ifdef __clang__
+    __attribute__((no_sanitize("function")))
+#endif
+    void
+    run(Machine& m) const {
         static_assert(offsetof(Machine, flags) == 128);
         // SAFETY: code_ holds the function that build() wrote, with the C calling convention.
         reinterpret_cast<void (*)(Machine*)>(code_)(&m);

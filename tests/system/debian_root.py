@@ -153,7 +153,7 @@ def node_inside(test):
     wanted = [str(value), str(sum(range(200000))), hashlib.sha256(text.encode()).hexdigest(),
               ",".join(str(i) for i in sorted(k * 7919 % 50021 for k in range(50000)) if i % 1000 == 0),
               str(sum(i * i for i in range(100000)))]
-    script = "#!/bin/sh\nmount -t proc proc /proc\necho BEGIN\nnode /root/test.js 2>&1\n" + END
+    script = "#!/bin/sh\nmount -t proc proc /proc\necho BEGIN\nNO_COLOR=1 node /root/test.js 2>&1\n" + END
     lines = boot_with(test, [(NODE, "/root/test.js", 0o100644), (script, "/test", 0o100755)])
     equal(lines, wanted, "output of Node")
 

@@ -14,7 +14,7 @@ namespace {
 using x86::VcpuState;
 
 constexpr u32 msr_tsc = 0x10;
-constexpr size_t xstate_bv_at = 512, xcomp_bv_at = 520;
+constexpr size_t xstate_bv_at = 512;
 constexpr u64 xfeature_pkru = 1 << 9;
 
 std::unexpected<Error> refused(const char* what) { return fail_errno(std::string("KVM: ") + what); }
