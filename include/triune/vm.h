@@ -121,9 +121,12 @@ public:
     virtual VmOutcome run() = 0;
     /// Ends run() soon; disks are flushed. Any thread and from signal handlers' deferred work.
     virtual void stop() = 0;
+    /// Moves the running VM, between two instructions, to another engine ("bt" or "interp"), where it goes
+    /// on; later boots of it start there. While run() runs, on another thread than it and than the VM's own.
+    virtual std::expected<void, VmError> switch_engine(const std::string& engine) = 0;
     /// Counters, summed over vCPUs. After run() has returned.
     [[nodiscard]] virtual std::vector<StatLine> stats() const = 0;
-    /// The engine that runs the guest.
+    /// The engine that runs the guest now. Any thread.
     [[nodiscard]] virtual std::string engine() const = 0;
     /// Why `auto` chose it; empty where the definition named it.
     [[nodiscard]] virtual std::string engine_reason() const = 0;

@@ -32,6 +32,11 @@ constexpr const char* footer = R"(Exit status:
   143  stopped by SIGTERM or SIGHUP
   with --device isa-debug-exit, (value << 1) | 1 of the value that the guest wrote: always odd)";
 
+constexpr const char* signals = R"(Signals:
+  SIGUSR1  moves the running guest from engine bt to interp, or back; the guest does not notice
+
+)";
+
 constexpr const char* run_examples = R"(Examples:
   triune run --kernel vmlinuz --initrd initrd.gz
   triune run --kernel vmlinuz --initrd initrd.gz --cpus 2 --memory 2G --append 'console=ttyS0 quiet'
@@ -79,7 +84,7 @@ int parse_and_run(int argc, char** argv) {
     RunCommand run;
     CLI::App& run_app = *app.add_subcommand("run", "Boot a virtual machine");
     run.declare(run_app);
-    run_app.footer(std::string(run_examples) + footer);
+    run_app.footer(std::string(run_examples) + signals + footer);
     CLI::App& doctor_app =
         *app.add_subcommand("doctor", "Say what this host offers and which engine 'auto' picks");
     DisasmBlockCommand disasm;

@@ -35,12 +35,17 @@ public:
         return {VmEnd::stopped, {}};
     }
     void stop() override { stopped_ = true; }
+    std::expected<void, VmError> switch_engine(const std::string& engine) override {
+        engine_ = engine;
+        return {};
+    }
     std::vector<StatLine> stats() const override { return {{"halts", 7}}; }
-    std::string engine() const override { return "bt"; }
+    std::string engine() const override { return engine_; }
     std::string engine_reason() const override { return reason_for_auto; }
 
 private:
     std::atomic<bool> stopped_ = false;
+    std::string engine_ = "bt";
 };
 
 }  // namespace

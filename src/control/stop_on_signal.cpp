@@ -10,6 +10,8 @@
 
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
+#include <string>
 
 namespace triune::control {
 namespace {
@@ -19,7 +21,7 @@ constexpr int patience_ms = 10'000;
 sigset_t stop_signals() {
     sigset_t set;
     sigemptyset(&set);
-    for (const int s : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, s);
+    for (const int s : {SIGINT, SIGTERM, SIGHUP, SIGUSR1}) sigaddset(&set, s);
     return set;
 }
 
@@ -57,11 +59,22 @@ void StopOnSignal::wait() {
         if (fds[1].revents) break;
         signalfd_siginfo info{};
         if (read(signals, &info, sizeof info) != sizeof info) continue;
+        if (info.ssi_signo == SIGUSR1) {
+            switch_engine();
+            continue;
+        }
         if (signal_) end_now(static_cast<int>(info.ssi_signo));
         signal_ = static_cast<int>(info.ssi_signo);
         vm_.stop();
     }
     close(signals);
+}
+
+void StopOnSignal::switch_engine() {
+    if (signal_) return;
+    const auto moved = vm_.switch_engine(vm_.engine() == "bt" ? "interp" : "bt");
+    const std::string news = moved ? "engine " + vm_.engine() : moved.error().message;
+    std::fprintf(stderr, "triune: %s\n", news.c_str());
 }
 
 void StopOnSignal::end_now(int signal) {

@@ -11,13 +11,14 @@
 
 namespace triune::control {
 
-/// Blocks SIGINT, SIGTERM and SIGHUP for this thread and all that it starts, and ignores SIGPIPE
+/// Blocks SIGINT, SIGTERM, SIGHUP and SIGUSR1 for this thread and all that it starts, and ignores SIGPIPE
 /// (a reader of the console that went away is an error of that write, not of the program). Call
 /// before anything starts a thread.
 void block_stop_signals();
 
 /// While it lives, SIGINT, SIGTERM and SIGHUP ask the VM to stop. A second one, or a VM that does
-/// not stop within some seconds, ends the process at once, with the terminal restored.
+/// not stop within some seconds, ends the process at once, with the terminal restored. SIGUSR1 moves the VM
+/// from engine "bt" to "interp" or back.
 class StopOnSignal {
 public:
     explicit StopOnSignal(Vm& vm);
@@ -30,6 +31,7 @@ public:
 
 private:
     void wait();
+    void switch_engine();
     [[noreturn]] void end_now(int signal);
 
     Vm& vm_;

@@ -9,6 +9,7 @@
 #include "machine/backends.h"
 #include "machine/debug_target.h"
 #include "machine/devices.h"
+#include "machine/engine_switch.h"
 #include "machine/firmware.h"
 #include "machine/processors.h"
 #include "machine/wiring.h"
@@ -36,6 +37,9 @@ public:
         debug_target_ = std::make_unique<DebugTarget>(*processors_, *memory_, model, loop, std::move(kill));
         return *debug_target_;
     }
+    /// Stops the VM at an instruction boundary and goes on under another engine. On a thread that no vCPU
+    /// waits for, one at a time.
+    Result<void> switch_engine(const std::string& engine);
 
 private:
     Board() = default;
@@ -45,7 +49,8 @@ private:
     std::unique_ptr<memory::GuestMemory> memory_;
     MappedIo io_;
     std::unique_ptr<TracedIo> traced_io_;  ///< null: nothing is traced there
-    std::unique_ptr<hypervisor::Vm> vm_;
+    hypervisor::VmConfig config_;
+    std::unique_ptr<EngineSwitch> vm_;
     std::unique_ptr<Processors> processors_;
     std::unique_ptr<ShadowRam> shadow_;          ///< null without firmware
     std::unique_ptr<DebugTarget> debug_target_;  ///< null: there is no debugger

@@ -33,6 +33,10 @@ boot::BootConfig boot_config(const VmDefinition& definition, Gpa rsdp) {
     return config;
 }
 
+Result<std::unique_ptr<hypervisor::Vm>> make_hypervisor(const hypervisor::VmConfig& config) {
+    return config.engine == "kvm" ? hypervisor::make_kvm_vm(config) : hypervisor::make_soft_vm(config);
+}
+
 }  // namespace
 
 std::expected<void, VmError> Board::load(const VmDefinition& definition) {
@@ -67,7 +71,7 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
             fmt::format("the kernel is 64-bit code, and the processor model {} has no long mode", model.name),
             true});
 
-    hypervisor::VmConfig config;
+    hypervisor::VmConfig& config = board->config_;
     config.engine = definition.engine;
     config.cpus = definition.cpus;
     config.cpu = model;
@@ -81,9 +85,9 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
         config.io = board->traced_io_.get();
     }
     config.loop = &loop;
-    auto vm = definition.engine == "kvm" ? hypervisor::make_kvm_vm(config) : hypervisor::make_soft_vm(config);
+    auto vm = make_hypervisor(config);
     if (!vm) return std::unexpected(VmError{vm.error().message});
-    board->vm_ = std::move(*vm);
+    board->vm_ = std::make_unique<EngineSwitch>(std::move(*vm));
     board->processors_ = std::make_unique<Processors>(*board->vm_, definition.cpus);
 
     GuestRequests requests{
@@ -100,6 +104,19 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
     if (!devices) return std::unexpected(devices.error());
     board->devices_ = std::move(*devices);
     return board;
+}
+
+Result<void> Board::switch_engine(const std::string& engine) {
+    hypervisor::VmConfig wanted = config_;
+    wanted.engine = engine;
+    auto next = make_hypervisor(wanted);
+    if (!next) return std::unexpected(next.error());
+    const bool paused = processors_->pause();
+    auto moved =
+        paused ? vm_->move_to(std::move(*next), *processors_) : Result<void>(fail("the VM has ended"));
+    processors_->resume();
+    if (moved) config_.engine = engine;
+    return moved;
 }
 
 }  // namespace triune::machine

@@ -76,14 +76,66 @@ void Processors::tell_paused(std::unique_lock<std::mutex> lock) {
     for (const auto& paused : waiting) paused();
 }
 
+Result<void> Processors::move_to(hypervisor::Vm& next) {
+    std::unique_lock lock(mutex_);
+    if (end_) return fail("the VM has ended");
+    if (pauses_ == 0 || !settled_locked() || moving_to_) return fail("the processors are not paused");
+    moving_to_ = &next;
+    to_move_.assign(count_, true);
+    moves_left_ = count_;
+    changed_.notify_all();
+    // Whoever has begun still uses `next`.
+    changed_.wait(lock, [this] { return moves_left_ == 0 || (end_ && moves_begun_ == 0); });
+    moving_to_ = nullptr;
+    if (moves_left_) return fail("the VM has ended");
+    return {};
+}
+
 // -- a processor's thread -------------------------------------------------------------------------
 
-bool Processors::enter(unsigned index) {
+Processors::Next Processors::enter(unsigned index) {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return end_ || (pauses_ == 0 && !held_[index]); });
-    if (end_) return false;
+    changed_.wait(lock, [&] { return end_ || to_move_[index] || (pauses_ == 0 && !held_[index]); });
+    if (end_) return Next::end;
+    if (to_move_[index]) return Next::move;
     ++running_;
-    return true;
+    return Next::run;
+}
+
+void Processors::retire(unsigned index, std::unique_ptr<hypervisor::Vcpu>& vcpu,
+                        observe::Counters& counters) {
+    const std::lock_guard lock(mutex_);
+    vcpus_[index] = nullptr;
+    counters.add(vcpu->counters());
+    // The vCPU goes while this thread holds the lock: nobody can reach it any more.
+    vcpu.reset();
+}
+
+void Processors::move_one(unsigned index, std::unique_ptr<hypervisor::Vcpu>& vcpu,
+                          observe::Counters& counters) {
+    hypervisor::Vm* next = nullptr;
+    {
+        const std::lock_guard lock(mutex_);
+        to_move_[index] = false;
+        if (!moving_to_) return;
+        next = moving_to_;
+        ++moves_begun_;
+    }
+    const x86::VcpuState state = vcpu->state();
+    retire(index, vcpu, counters);
+    auto made = next->create_vcpu(index);
+    if (made) {
+        vcpu = std::move(*made);
+        vcpu->set_state(state);
+    } else {
+        end({{VmEnd::host_error,
+              fmt::format("processor {} on the new engine: {}", index, made.error().message)}});
+    }
+    const std::lock_guard lock(mutex_);
+    vcpus_[index] = vcpu.get();
+    --moves_begun_;
+    if (made) --moves_left_;
+    changed_.notify_all();
 }
 
 void Processors::leave() {
@@ -111,7 +163,11 @@ void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::C
         changed_.wait(lock, [this] { return created_count_ == count_ || end_; });
         tell_paused(std::move(lock));
     }
-    while (enter(index)) {
+    for (Next next = enter(index); next != Next::end; next = enter(index)) {
+        if (next == Next::move) {
+            move_one(index, *vcpu, counters);
+            continue;
+        }
         const hypervisor::Exit exit = (*vcpu)->run();
         if (const auto* shutdown = std::get_if<hypervisor::Shutdown>(&exit))
             end({{VmEnd::triple_fault,
@@ -122,11 +178,7 @@ void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::C
             on_debug_(index, *debug);
         leave();
     }
-    const std::lock_guard lock(mutex_);
-    vcpus_[index] = nullptr;
-    counters.add((*vcpu)->counters());
-    // The vCPU goes while this thread holds the lock: nobody can reach it any more.
-    vcpu->reset();
+    if (*vcpu) retire(index, *vcpu, counters);
 }
 
 }  // namespace triune::machine

@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -27,7 +28,8 @@ struct RunEnd {
 /// Threads: run() on any one; the others from any, also before run() (after end() it returns at once).
 class Processors {
 public:
-    Processors(hypervisor::Vm& vm, unsigned count) : vm_(vm), count_(count), vcpus_(count), held_(count) {}
+    Processors(hypervisor::Vm& vm, unsigned count)
+        : vm_(vm), count_(count), vcpus_(count), held_(count), to_move_(count) {}
 
     /// Starts the boot processor at `start` and blocks until end() was called and all vCPUs have
     /// left the guest. Adds their counters to `counters`.
@@ -48,6 +50,9 @@ public:
     /// Calls f with processor `index` while a pause is complete, whichever thread this is; false
     /// without a call when there is none or the run has ended. f is short and calls none of this.
     bool with_vcpu(unsigned index, const std::function<void(hypervisor::Vcpu&)>& f);
+    /// Replaces every processor by one of `next`, which takes over its state. Only while a pause is complete;
+    /// blocks until all have moved. A failure halfway ends the run. What a debugger set is not moved.
+    Result<void> move_to(hypervisor::Vm& next);
     /// A processor that is held stays where it is after resume(). Only while paused.
     void hold(unsigned index, bool held);
 
@@ -61,8 +66,12 @@ public:
 
 private:
     void run_one(unsigned index, const x86::VcpuState& start, observe::Counters& counters);
-    /// Waits until the processor may run; false: the run has ended.
-    bool enter(unsigned index);
+    enum class Next : u8 { run, move, end };
+    /// Waits until the processor may run, or is to move.
+    Next enter(unsigned index);
+    void move_one(unsigned index, std::unique_ptr<hypervisor::Vcpu>& vcpu, observe::Counters& counters);
+    /// Takes the processor away from everybody else.
+    void retire(unsigned index, std::unique_ptr<hypervisor::Vcpu>& vcpu, observe::Counters& counters);
     void leave();
     [[nodiscard]] bool settled_locked() const { return end_ || (created_count_ == count_ && running_ == 0); }
     /// Calls those who wait for the pause that is complete now. Takes the lock over.
@@ -78,6 +87,9 @@ private:
     unsigned pauses_ = 0;                   ///< that were not resumed
     std::vector<hypervisor::Vcpu*> vcpus_;  ///< by index; null before and after its life
     std::vector<bool> held_;
+    hypervisor::Vm* moving_to_ = nullptr;  ///< null: nobody moves
+    std::vector<bool> to_move_;
+    unsigned moves_left_ = 0, moves_begun_ = 0;  ///< processors that have not moved; those in between
     std::vector<std::function<void()>> waiting_for_pause_;
     std::optional<RunEnd> end_;
 };

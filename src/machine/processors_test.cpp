@@ -200,5 +200,43 @@ TEST(Processors, EndReleasesWhoWaitsForAPause) {
     EXPECT_FALSE(r.cpus.pause());
 }
 
+TEST(Processors, MoveToAnotherHypervisor) {
+    FakeVm vm, next;
+    Running r(vm);
+    EXPECT_FALSE(r.cpus.move_to(next)) << "nothing is paused";
+    ASSERT_TRUE(r.cpus.pause());
+    for (unsigned i = 0; i < 3; ++i)
+        r.cpus.with_vcpu(i, [i](hypervisor::Vcpu& v) {
+            x86::VcpuState s = v.state();
+            s.rip = 100 + i;
+            v.set_state(s);
+        });
+    ASSERT_TRUE(r.cpus.move_to(next));
+    EXPECT_EQ(next.created, 3u);
+    EXPECT_EQ(next.running, 0u) << "they stay paused";
+    for (unsigned i = 0; i < 3; ++i)
+        EXPECT_TRUE(r.cpus.with_vcpu(i, [i](hypervisor::Vcpu& v) { EXPECT_EQ(v.state().rip, 100 + i); }));
+    r.cpus.resume();
+    const u64 before = vm.work;
+    while (next.work < 10) std::this_thread::yield();
+    EXPECT_EQ(vm.work, before);
+    r.cpus.end({{VmEnd::powered_off, {}}});
+    r.thread.join();
+    EXPECT_EQ(r.counters.get(observe::Counter::halts), 12u) << "both lives count";
+    r.thread = std::thread([] {});
+}
+
+TEST(Processors, MoveThatFailsHalfwayEndsTheRun) {
+    FakeVm vm, next;
+    next.refused = 1;
+    Running r(vm);
+    ASSERT_TRUE(r.cpus.pause());
+    EXPECT_FALSE(r.cpus.move_to(next));
+    EXPECT_FALSE(r.cpus.pause());
+    r.cpus.resume();
+    r.thread.join();
+    r.thread = std::thread([] {});
+}
+
 }  // namespace
 }  // namespace triune::machine

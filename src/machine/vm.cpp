@@ -51,8 +51,9 @@ private:
 
 /// The VM of this module: backends for its whole life, a Board for each boot.
 ///
-/// Threads: run() on one; stop() on any. `mutex_` guards `board_` against stop(), and is taken
-/// before the Board's own locks.
+/// Threads: run() on one; stop() on any. `mutex_` guards `board_` and the definition's engine against
+/// stop(), and is taken before the Board's own locks. `switch_mutex_` is taken before it: it keeps the board
+/// while the VM moves to another engine.
 class HostedVm final : public Vm {
 public:
     explicit HostedVm(VmDefinition definition) : definition_(std::move(definition)) {}
@@ -60,8 +61,9 @@ public:
     std::expected<void, VmError> prepare();
     VmOutcome run() override;
     void stop() override;
+    std::expected<void, VmError> switch_engine(const std::string& engine) override;
     std::vector<StatLine> stats() const override;
-    std::string engine() const override { return definition_.engine; }
+    std::string engine() const override;
     std::string engine_reason() const override { return engine_reason_; }
 
 private:
@@ -74,7 +76,8 @@ private:
     machine::Trace trace_;
     std::unique_ptr<LoopThread> events_;  // outlives all that uses the loop
     Backends backends_;
-    base::Mutex mutex_;
+    base::Mutex switch_mutex_;
+    mutable base::Mutex mutex_;
     std::unique_ptr<Board> board_;
     std::unique_ptr<gdb::Server> gdb_;  ///< null: none. Goes before the board that it looks at
     bool stopped_ GUARDED_BY(mutex_) = false;
@@ -145,6 +148,7 @@ VmOutcome HostedVm::run_until_end() {
         if (gdb_) gdb_->set_target(nullptr);
         std::unique_ptr<Board> old;
         {
+            const base::MutexLock keeps_board(switch_mutex_);
             const base::MutexLock lock(mutex_);
             old = std::move(board_);
         }
@@ -174,6 +178,29 @@ void HostedVm::stop() {
     const base::MutexLock lock(mutex_);
     stopped_ = true;
     if (board_) board_->end({{VmEnd::stopped, {}}});
+}
+
+std::expected<void, VmError> HostedVm::switch_engine(const std::string& engine) {
+    if (!definition_.gdb.empty())
+        return std::unexpected(VmError{"the engine stays: break- and watchpoints of --gdb would not move"});
+    const base::MutexLock keeps_board(switch_mutex_);
+    Board* board = nullptr;
+    {
+        const base::MutexLock lock(mutex_);
+        if (definition_.engine == engine) return {};
+        board = board_.get();
+    }
+    if (!board) return std::unexpected(VmError{"the engine stays: the VM is not running"});
+    if (const auto moved = board->switch_engine(engine); !moved)
+        return std::unexpected(VmError{"the engine stays: " + moved.error().message});
+    const base::MutexLock lock(mutex_);
+    definition_.engine = engine;
+    return {};
+}
+
+std::string HostedVm::engine() const {
+    const base::MutexLock lock(mutex_);
+    return definition_.engine;
 }
 
 std::vector<StatLine> HostedVm::stats() const {

@@ -147,6 +147,7 @@ void GuestMemory::notify_code_written(Gpa gpa, u64 size) {
 }
 
 void GuestMemory::tell_watchers(u64 offset, u64 size) {
+    const base::MutexLock lock(watchers_mutex_);
     // Several slots may show the same page (firmware below 1 MiB and below 4 GiB).
     for (const Slot& s : slots_) {
         if (offset < s.offset || offset - s.offset >= s.size) continue;

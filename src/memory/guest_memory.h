@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "base/types.h"
 
@@ -93,9 +94,15 @@ public:
         return flags_[(s->offset + (gpa - s->gpa)) / page_size];
     }
 
-    /// Watchers are added before vCPUs run and removed after they stopped.
-    void add_code_watcher(CodeWatcher* w) { watchers_.push_back(w); }
-    void remove_code_watcher(CodeWatcher* w) { std::erase(watchers_, w); }
+    /// Any thread; a watcher that was removed is not called any more.
+    void add_code_watcher(CodeWatcher* w) {
+        const base::MutexLock lock(watchers_mutex_);
+        watchers_.push_back(w);
+    }
+    void remove_code_watcher(CodeWatcher* w) {
+        const base::MutexLock lock(watchers_mutex_);
+        std::erase(watchers_, w);
+    }
     /// Bytes of [gpa, gpa+size) have changed: for every touched page that holds code, tells the
     /// watchers. At first a page's flag is cleared and the watchers get the whole page (it is plain
     /// data again until code is cached from it anew); a page where that keeps happening holds both
@@ -113,7 +120,8 @@ private:
     std::vector<Slot> slots_;
     std::unique_ptr<std::atomic<u8>[]> flags_;
     std::unique_ptr<std::atomic<u8>[]> code_writes_;  ///< how often a page lost its code flag
-    std::vector<CodeWatcher*> watchers_;
+    base::Mutex watchers_mutex_;                      ///< taken before a watcher's own locks
+    std::vector<CodeWatcher*> watchers_ GUARDED_BY(watchers_mutex_);
 };
 
 }  // namespace triune::memory
