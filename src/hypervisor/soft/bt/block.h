@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/types.h"
+#include "hypervisor/soft/bt/narrow.h"
 #include "hypervisor/soft/mmu/tlb.h"
 
 namespace triune::hypervisor::soft::bt {
@@ -23,7 +24,7 @@ struct DirectExit {
     CodeOffset stub = 0;   ///< what it points to while unlinked
     u64 target = 0;        ///< guest RIP
     FlagsAt flags = FlagsAt::host;
-    mmu::TlbMode mode = mmu::TlbMode::user;  ///< mode that the target runs in
+    u8 lane = 0;                             ///< that the target runs in
     bool unmerged = false;                   ///< to the target's variant without merged accesses
     bool same_page = false;                  ///< target lies in the source's virtual page
     /// Signals must be looked for: a call, or not forward (it may be part of a loop), or after STI.
@@ -49,9 +50,11 @@ struct HostMapEntry {
 /// A translated piece of guest code: one entry, several exits.
 struct Block {
     u32 id = 0;
-    u64 rip = 0;
+    u64 rip = 0;  ///< EIP in 16- and 32-bit code
+    Gva linear = 0;
     Gpa gpa = 0;
     mmu::TlbMode mode = mmu::TlbMode::user;
+    const NarrowMode* narrow = nullptr;  ///< null: 64-bit code
     bool alive = true;
     bool unmerged = false;        ///< every access probes for itself: where a merged range crosses a page
     bool checked = false;         ///< entries from other pages verify the mapping (cookie)
@@ -75,6 +78,12 @@ struct Block {
     std::vector<HostMapEntry> map;
     std::vector<u32> exits;     ///< ids of its DirectExits
     std::vector<u32> incoming;  ///< ids of DirectExits that jump here
+
+    [[nodiscard]] unsigned lane() const {
+        return static_cast<unsigned>(mode) + (narrow ? mmu::tlb_modes : 0);
+    }
+    /// As the jump cache knows it.
+    [[nodiscard]] u64 key() const { return narrow ? narrow->key(rip) : rip; }
 };
 
 }  // namespace triune::hypervisor::soft::bt

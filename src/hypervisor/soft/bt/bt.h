@@ -23,6 +23,7 @@ struct Options {
     bool cache_registers = true;       ///< values of memory-homed registers stay in scratch registers
     bool add_in_address = true;        ///< a probe leaves its last addition to the access's address
     bool poll_everywhere = false;      ///< look for signals on forward jumps too
+    bool narrow_code = true;           ///< translate 16- and 32-bit code too
     unsigned max_instructions = 64;    ///< per block; 1 for single-instruction blocks
     bool perf_map = false;             ///< write /tmp/perf-PID.map
 };

@@ -16,41 +16,48 @@ constexpr u64 large_page = u64{2} << 20;
 
 }  // namespace
 
-Block* BlockCache::find(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged) {
-    const auto it = map_.find({rip, page.gpa | (rip & page_mask), page.mode, unmerged});
+BlockCache::Key BlockCache::key(const Block& b) { return {b.rip, b.gpa, b.narrow, b.mode, b.unmerged}; }
+
+Block* BlockCache::find(u64 rip, const NarrowMode* narrow, const mmu::Mmu::CodePage& page, bool unmerged) {
+    const Gva linear = narrow ? narrow->linear(rip) : rip;
+    const auto it = map_.find({rip, page.gpa | (linear & page_mask), narrow, page.mode, unmerged});
     return it == map_.end() ? nullptr : &blocks_[it->second];
 }
 
-u32 BlockCache::cookie(u64 rip, Gpa gpa) {
-    const PagePair pair{rip & ~page_mask, gpa & ~page_mask};
+u32 BlockCache::cookie(Gva linear, Gpa gpa) {
+    const PagePair pair{linear & ~page_mask, gpa & ~page_mask};
     return cookies_.try_emplace(pair, static_cast<u32>(cookies_.size() + 1)).first->second;
 }
 
-Block& BlockCache::create(u64 rip, const mmu::Mmu::CodePage& page, const mmu::Mmu::CodePage* second) {
+Block& BlockCache::create(u64 rip, const NarrowMode* narrow, const mmu::Mmu::CodePage& page,
+                          const mmu::Mmu::CodePage* second) {
     Block& b = blocks_.emplace_back();
     b.id = static_cast<u32>(blocks_.size() - 1);
     b.rip = rip;
-    b.gpa = page.gpa | (rip & page_mask);
+    b.linear = narrow ? narrow->linear(rip) : rip;
+    b.gpa = page.gpa | (b.linear & page_mask);
     b.mode = page.mode;
+    b.narrow = narrow;
     b.checked = page.mode == TlbMode::user || !page.global;
     if (second) {
         b.crosses = true;
         b.second_page = second->gpa;
         b.checked |= !second->global;
-        b.second_cookie = cookie(rip + page_size, second->gpa);
+        b.second_cookie = cookie(b.linear + page_size, second->gpa);
     }
-    if (b.checked) b.cookie = cookie(rip, b.gpa);
+    if (b.checked) b.cookie = cookie(b.linear, b.gpa);
     return b;
 }
 
 void BlockCache::add(Block& b) {
     b.map.shrink_to_fit();
     b.exits.shrink_to_fit();
-    map_[{b.rip, b.gpa, b.mode, b.unmerged}] = b.id;
+    map_[key(b)] = b.id;
     pages_[b.gpa & ~page_mask].push_back(b.id);
     if (b.crosses) pages_[b.second_page].push_back(b.id);
+    used_[b.lane()] = true;
     if (!b.declines_first) by_code_.emplace_back(b.begin, b.id);
-    const Gva page = b.rip & ~page_mask;
+    const Gva page = b.linear & ~page_mask;
     if (b.checked) {
         checked_pages_.insert(page);
         if (b.crosses) checked_pages_.insert(page + page_size);
@@ -66,18 +73,19 @@ void BlockCache::add(Block& b) {
 }
 
 void BlockCache::remember(const Block& b) {
-    if (b.checked) s_.data.cookie[EngineData::cookie_index(b.rip)] = b.cookie;
-    if (b.checked && b.crosses) s_.data.cookie[EngineData::cookie_index(b.rip + page_size)] = b.second_cookie;
+    if (b.checked) s_.data.cookie[EngineData::cookie_index(b.linear)] = b.cookie;
+    if (b.checked && b.crosses)
+        s_.data.cookie[EngineData::cookie_index(b.linear + page_size)] = b.second_cookie;
     if (b.unmerged) return;
-    auto& jump = s_.data.jump[static_cast<unsigned>(b.mode)];
+    auto& jump = s_.data.jump[b.lane()];
     const unsigned i = EngineData::jump_index(b.rip);
-    jump.rip[i] = b.rip;
+    jump.rip[i] = b.key();
     jump.host[i] = reinterpret_cast<u64>(arena_.code() + (b.crosses ? b.entry_checked : b.entry_memory));
 }
 
 void BlockCache::link(u32 exit_id, Block& target) {
     DirectExit& x = exits_[exit_id];
-    if (x.target_block || x.mode != target.mode) return;
+    if (x.target_block || x.lane != target.lane() || blocks_[x.block].narrow != target.narrow) return;
     const bool check = target.checked && (!x.same_page || target.crosses);
     CodeOffset entry;
     if (x.flags == FlagsAt::memory) {
@@ -100,7 +108,7 @@ void BlockCache::unlink(DirectExit& x) {
 void BlockCache::kill(Block& b) {
     if (!b.alive) return;
     b.alive = false;
-    map_.erase({b.rip, b.gpa, b.mode, b.unmerged});
+    map_.erase(key(b));
     for (const u32 id : b.incoming)
         if (exits_[id].target_block == b.id) unlink(exits_[id]);
     b.incoming.clear();
@@ -110,11 +118,10 @@ void BlockCache::kill(Block& b) {
         std::erase(blocks_[x.target_block].incoming, id);
         unlink(x);
     }
-    const unsigned mode = static_cast<unsigned>(b.mode);
-    auto& jump = s_.data.jump[mode];
+    auto& jump = s_.data.jump[b.lane()];
     const unsigned i = EngineData::jump_index(b.rip);
-    if (jump.rip[i] == b.rip) jump.rip[i] = EngineData::empty_key(i);
-    reset_shadow(mode);
+    if (jump.rip[i] == b.key()) jump.rip[i] = EngineData::empty_key(i);
+    reset_shadow(b.lane());
     s_.vcpu.counters.add(observe::Counter::blocks_invalidated);
 }
 
@@ -136,17 +143,17 @@ void BlockCache::invalidate(Gpa gpa, u64 size) {
     }
 }
 
-void BlockCache::clear_jump(unsigned mode) {
-    auto& rip = s_.data.jump[mode].rip;
+void BlockCache::clear_jump(unsigned lane) {
+    auto& rip = s_.data.jump[lane].rip;
     rip.fill(0);
     rip[0] = EngineData::empty_key(0);
-    reset_shadow(mode);
+    reset_shadow(lane);
 }
 
-void BlockCache::reset_shadow(unsigned mode) {
-    auto& slots = s_.data.shadow[mode].slots;
-    slots.back() = reinterpret_cast<u64>(arena_.code() + s_.stubs.underflow[mode]);
-    s_.data.shadow_sp_of_mode[mode] = reinterpret_cast<u64>(&slots.back());
+void BlockCache::reset_shadow(unsigned lane) {
+    auto& slots = s_.data.shadow[lane].slots;
+    slots.back() = reinterpret_cast<u64>(arena_.code() + s_.stubs.underflow[lane]);
+    s_.data.shadow_sp_of_lane[lane] = reinterpret_cast<u64>(&slots.back());
 }
 
 void BlockCache::flush() {
@@ -160,8 +167,9 @@ void BlockCache::flush() {
     cookies_.clear();
     checked_pages_.clear();
     supervisor_checked_ = false;
+    used_.fill(false);
     s_.data.cookie.fill(0);
-    for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode) clear_jump(mode);
+    for (unsigned lane = 0; lane < EngineData::lanes; ++lane) clear_jump(lane);
     e_.set_offset(s_.stubs.end);
     cold_at_ = cold_start();
     s_.vcpu.counters.add(observe::Counter::code_flushes);
@@ -181,7 +189,7 @@ void BlockCache::verify_supervisor_pages() {
         std::erase_if(it->second, [&](u32 id) {
             Block& b = blocks_[id];
             if (!b.alive) return true;
-            const Gva first = b.rip & ~page_mask;
+            const Gva first = b.linear & ~page_mask;
             if (b.checked || (first != page && !(b.crosses && first + page_size == page))) return false;
             kill(b);
             return true;
@@ -199,10 +207,9 @@ void BlockCache::apply(const mmu::Mmu::Flushes& f) {
     }
     if (checked) {
         s_.data.cookie.fill(0);
-        clear_jump(static_cast<unsigned>(TlbMode::user));
-        if (supervisor_checked_) {
-            clear_jump(static_cast<unsigned>(TlbMode::supervisor));
-            clear_jump(static_cast<unsigned>(TlbMode::supervisor_ac));
+        for (unsigned lane = 0; lane < EngineData::lanes; ++lane) {
+            const bool user = lane % mmu::tlb_modes == static_cast<unsigned>(TlbMode::user);
+            if ((user || supervisor_checked_) && used_[lane]) clear_jump(lane);
         }
     }
     if (supervisor) verify_supervisor_pages();

@@ -26,9 +26,10 @@ public:
         : s_(s), e_(e), mmu_(mmu), arena_(arena) {}
 
     /// The block for `rip` as `page` maps it, or null.
-    Block* find(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged);
+    Block* find(u64 rip, const NarrowMode* narrow, const mmu::Mmu::CodePage& page, bool unmerged);
     /// A new block, not yet compiled. `second`: the next page, for an instruction that crosses into it.
-    Block& create(u64 rip, const mmu::Mmu::CodePage& page, const mmu::Mmu::CodePage* second = nullptr);
+    Block& create(u64 rip, const NarrowMode* narrow, const mmu::Mmu::CodePage& page,
+                  const mmu::Mmu::CodePage* second = nullptr);
     /// To be called once it is compiled.
     void add(Block& block);
     /// Enters it into the jump cache and its page into the cookies: it was just looked up.
@@ -45,7 +46,7 @@ public:
     void flush();
     /// Catches up with TLB flushes.
     void apply(const mmu::Mmu::Flushes& flushes);
-    void reset_shadow(unsigned mode);
+    void reset_shadow(unsigned lane);
 
     /// Room for one more block?
     [[nodiscard]] bool full() const;
@@ -58,6 +59,7 @@ private:
     struct Key {
         u64 rip;
         Gpa gpa;
+        const NarrowMode* narrow;
         mmu::TlbMode mode;
         bool unmerged;
         bool operator==(const Key&) const = default;
@@ -65,7 +67,7 @@ private:
     struct KeyHash {
         size_t operator()(const Key& k) const {
             return (k.rip * 0x9e3779b97f4a7c15) ^ (k.gpa * 0xc2b2ae3d27d4eb4f) ^ static_cast<u64>(k.mode) ^
-                   static_cast<u64>(k.unmerged) << 8;
+                   static_cast<u64>(k.unmerged) << 8 ^ (k.narrow ? u64{k.narrow->id} << 16 : 0);
         }
     };
     struct PagePair {
@@ -78,9 +80,10 @@ private:
     };
     void kill(Block& block);
     void unlink(DirectExit& exit);
-    void clear_jump(unsigned mode);
+    void clear_jump(unsigned lane);
     void verify_supervisor_pages();
-    u32 cookie(u64 rip, Gpa gpa);
+    static Key key(const Block& b);
+    u32 cookie(Gva linear, Gpa gpa);
 
     [[nodiscard]] CodeOffset cold_start() const { return static_cast<CodeOffset>(arena_.code_bytes() / 2); }
 
@@ -99,6 +102,7 @@ private:
     std::unordered_map<PagePair, u32, PagePairHash> cookies_;
     std::unordered_set<Gva> checked_pages_;  // virtual pages that hold checked blocks
     bool supervisor_checked_ = false;
+    std::array<bool, EngineData::lanes> used_{};  ///< lanes that have blocks
 };
 
 }  // namespace triune::hypervisor::soft::bt

@@ -208,11 +208,17 @@ bool operands_copyable(const x86::Insn& i) {
     return memory_operands <= 1 && !(high8 && rsp);
 }
 
+/// FF /2 and /4; the far forms have a pointer of another size behind another ModRM.reg.
+bool is_near_indirect(const x86::Insn& i) {
+    if (i.op[0].kind != x86::OperandKind::gpr && i.op[0].kind != x86::OperandKind::mem) return false;
+    if (i.code == x86::CodeSize::bits64) return i.op[0].bits == 64;
+    const unsigned sub = (i.modrm >> 3) & 7;
+    return sub == 2 || sub == 4;
+}
+
 Treatment branch(const x86::Insn& i) {
     const bool relative = i.op[0].kind == x86::OperandKind::imm && i.op[0].immediate_is_relative;
-    const bool near_indirect =
-        (i.op[0].kind == x86::OperandKind::gpr || i.op[0].kind == x86::OperandKind::mem) &&
-        i.op[0].bits == 64;
+    const bool near_indirect = is_near_indirect(i);
     switch (i.mnemonic) {
         case ZYDIS_MNEMONIC_JMP:
             return relative ? Treatment::jump : near_indirect ? Treatment::jump_indirect : Treatment::decline;
@@ -222,6 +228,7 @@ Treatment branch(const x86::Insn& i) {
             return i.opcode == 0xc3 || i.opcode == 0xc2 ? Treatment::ret : Treatment::decline;
         case ZYDIS_MNEMONIC_JRCXZ:
         case ZYDIS_MNEMONIC_JECXZ:
+        case ZYDIS_MNEMONIC_JCXZ:
         case ZYDIS_MNEMONIC_LOOP:
         case ZYDIS_MNEMONIC_LOOPE:
         case ZYDIS_MNEMONIC_LOOPNE: return Treatment::loop;
@@ -233,6 +240,12 @@ Treatment branch(const x86::Insn& i) {
 }
 
 }  // namespace
+
+u64 branch_target(const x86::Insn& i, u64 rip) {
+    const u64 target = rip + i.length + static_cast<u64>(i.op[0].disp);
+    if (i.code == x86::CodeSize::bits64) return target;
+    return i.operand_bits == 16 ? static_cast<u16>(target) : static_cast<u32>(target);
+}
 
 SystemOp system_op(const x86::Insn& i) {
     switch (i.mnemonic) {
@@ -304,7 +317,82 @@ Treatment system_treatment(const x86::Insn& i, mmu::TlbMode mode) {
 
 }  // namespace
 
-Treatment classify(const x86::Insn& i, mmu::TlbMode mode) {
+namespace {
+
+bool is_string(ZydisMnemonic m) {
+    switch (m) {
+        case ZYDIS_MNEMONIC_MOVSB:
+        case ZYDIS_MNEMONIC_MOVSW:
+        case ZYDIS_MNEMONIC_MOVSD:
+        case ZYDIS_MNEMONIC_STOSB:
+        case ZYDIS_MNEMONIC_STOSW:
+        case ZYDIS_MNEMONIC_STOSD: return true;
+        default: return false;
+    }
+}
+
+/// 16- and 32-bit code.
+Treatment classify_narrow(const x86::Insn& i, mmu::TlbMode mode, const NarrowMode& narrow) {
+    const bool kernel = mode != mmu::TlbMode::user;
+    const bool protected_mode = narrow.kind == NarrowMode::Kind::protected_mode;
+    if (i.vex && !protected_mode) return Treatment::decline;  // #UD (Intel SDM 2A 2.3.10)
+    // A register in an immediate, whose upper bit is ignored here only.
+    if (i.vex && i.opcode_map == 3 && i.opcode >= 0x4a && i.opcode <= 0x4c) return Treatment::decline;
+    if (is_string(i.mnemonic) && !i.uses_vector_state) return Treatment::string;
+    switch (i.mnemonic) {
+        case ZYDIS_MNEMONIC_CPUID:
+        case ZYDIS_MNEMONIC_RDMSR:
+        case ZYDIS_MNEMONIC_WRMSR:
+        case ZYDIS_MNEMONIC_CLI:
+        case ZYDIS_MNEMONIC_STI:
+        case ZYDIS_MNEMONIC_CLD:
+        case ZYDIS_MNEMONIC_STD:
+        case ZYDIS_MNEMONIC_RDTSC:
+        case ZYDIS_MNEMONIC_RDTSCP: return system_treatment(i, mode);
+        case ZYDIS_MNEMONIC_INVLPG:
+            return kernel && narrow.is_flat(i.op[0].segment) ? Treatment::system : Treatment::decline;
+        case ZYDIS_MNEMONIC_PUSHF:
+        case ZYDIS_MNEMONIC_PUSHFD:
+            // Virtual-8086 mode looks at IOPL.
+            return narrow.kind == NarrowMode::Kind::v8086 ? Treatment::decline : Treatment::pushf;
+        case ZYDIS_MNEMONIC_LEA: return Treatment::lea;
+        case ZYDIS_MNEMONIC_PUSH: return Treatment::push;
+        case ZYDIS_MNEMONIC_POP:
+            if (i.op[0].kind != x86::OperandKind::gpr) return Treatment::decline;
+            return i.operand_bits == 16 && i.op[0].reg == x86::rsp ? Treatment::decline : Treatment::pop;
+        case ZYDIS_MNEMONIC_LEAVE:
+            return i.operand_bits == narrow.stack_bits ? Treatment::leave : Treatment::decline;
+        case ZYDIS_MNEMONIC_BSWAP:
+            if (i.operand_bits == 16) return Treatment::decline;
+            break;
+        case ZYDIS_MNEMONIC_ADCX:  // its 66 is not an operand size
+            if (i.code == x86::CodeSize::bits16) return Treatment::decline;
+            break;
+        case ZYDIS_MNEMONIC_BT:
+        case ZYDIS_MNEMONIC_BTS:
+        case ZYDIS_MNEMONIC_BTR:
+        case ZYDIS_MNEMONIC_BTC:
+            if (i.op[0].kind == x86::OperandKind::mem && i.op[1].kind == x86::OperandKind::gpr)
+                return i.operand_bits == 16 ? Treatment::decline : Treatment::bit_string;
+            break;
+        case ZYDIS_MNEMONIC_MOV:
+            if (i.op[0].kind == x86::OperandKind::control || i.op[1].kind == x86::OperandKind::control ||
+                i.op[1].kind == x86::OperandKind::segment)
+                return system_treatment(i, mode);
+            if (i.memory() && !i.has_modrm) return Treatment::moffs;
+            break;
+        default: break;
+    }
+    if (i.is_branch) return branch(i);
+    if (skipped(i.mnemonic)) return Treatment::skip;
+    const bool known = i.uses_vector_state ? !vector_declined(i) : copied(i.mnemonic);
+    return known && operands_copyable(i) ? Treatment::copy : Treatment::decline;
+}
+
+}  // namespace
+
+Treatment classify(const x86::Insn& i, mmu::TlbMode mode, const NarrowMode* narrow) {
+    if (narrow) return classify_narrow(i, mode, *narrow);
     if (const Treatment t = system_treatment(i, mode); t != Treatment::decline) return t;
     if (i.is_branch) return branch(i);
     switch (i.mnemonic) {

@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "hypervisor/soft/bt/engine_data.h"
-#include "x86/insn.h"
+#include "hypervisor/soft/bt/narrow.h"
 
 namespace triune::hypervisor::soft::bt {
 
@@ -38,7 +37,11 @@ enum class Treatment : u8 {
     ret,
 };
 
-Treatment classify(const x86::Insn& insn, mmu::TlbMode mode);
+/// `narrow`: null for 64-bit code. Branches out of the code segment are for the caller to find.
+Treatment classify(const x86::Insn& insn, mmu::TlbMode mode, const NarrowMode* narrow);
+
+/// Where a direct branch at `rip` goes.
+u64 branch_target(const x86::Insn& insn, u64 rip);
 
 /// Which one, for Treatment::system.
 SystemOp system_op(const x86::Insn& insn);

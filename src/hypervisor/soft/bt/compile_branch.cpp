@@ -12,22 +12,47 @@ using x86::OperandKind;
 void BlockCompiler::load_branch_target(size_t i) {
     const Operand& o = insns_[i].op[0];
     if (o.kind == OperandKind::mem) {
-        const int from = access(i, o, 8, false);
-        e_.mov(t0(), e_.ptr[t0() + from]);
+        const int from = access(i, o, slot_bytes(i), false);
+        narrow() ? load_narrow_target(insns_[i], e_.ptr[t0() + from]) : e_.mov(t0(), e_.ptr[t0() + from]);
+    } else if (narrow()) {
+        insns_[i].operand_bits == 32 ? e_.mov(t0().cvt32(), host_reg(o.reg).cvt32())
+                                     : e_.movzx(t0().cvt32(), host_reg(o.reg).cvt16());
     } else if (lives_in_memory(o.reg)) {
         e_.mov(t0(), e_.qword_at(s_.vcpu.state.gpr[o.reg]));
     } else {
         e_.mov(t0(), host_reg(o.reg));
     }
     forget(scratch0);
+    check_branch_target();
+}
+
+void BlockCompiler::load_narrow_target(const Insn& insn, const Xbyak::Address& from) {
+    if (insn.operand_bits == 32) {
+        e_.mov(t0().cvt32(), from);
+    } else {
+        e_.movzx(t0().cvt32(), e_.word[from.getRegExp()]);
+    }
+}
+
+/// A branch to the EIP in scratch0 faults where it is, if that lies beyond the code segment's limit.
+void BlockCompiler::check_branch_target() {
+    if (!narrow() || narrow()->cs_limit == 0xffffffff) return;
+    e_.cmp(t0().cvt32(), narrow()->cs_limit);
+    leave_if(cc::a, LeaveReason::declined, current_rip_);
+}
+
+/// scratch0: EIP in, what the jump cache knows it by out.
+void BlockCompiler::load_key() {
+    if (narrow()) e_.or_(t0(), e_.qword_at(s_.data.narrow_key));
 }
 
 void BlockCompiler::jump_indirect(size_t i) {
     before_clobber(i);
     load_branch_target(i);
-    EngineData::JumpCache& cache = s_.data.jump[mode()];
+    load_key();
+    EngineData::JumpCache& cache = s_.data.jump[lane()];
     emit_jump_probe(e_, cache);
-    e_.jump_to_if(cc::ne, s_.stubs.indirect[mode()]);
+    e_.jump_to_if(cc::ne, s_.stubs.indirect[lane()]);
     e_.jmp(jump_target(e_, cache));
     ended_ = true;
 }
@@ -35,14 +60,14 @@ void BlockCompiler::jump_indirect(size_t i) {
 void BlockCompiler::conditional(size_t i) {
     const Insn& insn = insns_[i];
     before_execute(i);
-    const u64 target = next_rip(i) + static_cast<u64>(insn.op[0].disp);
-    exit_to(target, e_.jump_forward_if(insn.opcode & 15), FlagsAt::host);
+    exit_to(branch_target(i), e_.jump_forward_if(insn.opcode & 15), FlagsAt::host);
 }
 
 /// JRCXZ and LOOP have only short forms: they hop over the way out that is not taken.
 void BlockCompiler::loop(size_t i) {
     const Insn& insn = insns_[i];
     before_execute(i);
+    if (insn.address_bits == 16) return narrow_loop(i);
     if (insn.address_bits == 32) e_.db(0x67);
     e_.db(insn.opcode);
     e_.db(5);
@@ -50,33 +75,39 @@ void BlockCompiler::loop(size_t i) {
     const u32 not_taken = e_.jump_forward();
     const u32 taken = e_.jump_forward();
     exit_to(next_rip(i), not_taken, flags);
-    exit_to(next_rip(i) + static_cast<u64>(insn.op[0].disp), taken, flags);
+    exit_to(branch_target(i), taken, flags);
     ended_ = true;
 }
 
 void BlockCompiler::push_return_address(size_t i) {
     const u64 rip = next_rip(i);
-    const int to = access_stack(i, guest_rsp(), -8, true);
-    if (static_cast<i64>(rip) == static_cast<i32>(rip)) {
+    const int bytes = static_cast<int>(slot_bytes(i));
+    const int to = access_stack(i, guest_rsp(), -bytes, true);
+    if (narrow()) {
+        bytes == 4 ? e_.mov(e_.dword[t0() + to], static_cast<u32>(rip))
+                   : e_.mov(e_.word[t0() + to], static_cast<u16>(rip));
+    } else if (static_cast<i64>(rip) == static_cast<i32>(rip)) {
         e_.mov(e_.qword[t0() + to], rip);
     } else {
         e_.load_constant(t1(), rip);
         e_.mov(e_.ptr[t0() + to], t1());
     }
-    e_.lea(guest_rsp(), e_.ptr[guest_rsp() - 8]);
+    move_rsp(-bytes);
 }
 
 /// Host RET of the callee lands here with the popped guest address in scratch0. If that is not
 /// where this call would return to, the prediction was wrong.
 void BlockCompiler::return_site(size_t i) {
     const u64 rip = next_rip(i);
-    if (static_cast<i64>(rip) == static_cast<i32>(rip)) {
+    if (narrow()) {
+        e_.cmp(t0().cvt32(), static_cast<u32>(rip));
+    } else if (static_cast<i64>(rip) == static_cast<i32>(rip)) {
         e_.cmp(t0(), static_cast<u32>(rip));
     } else {
         e_.load_constant(t1(), rip);
         e_.cmp(t0(), t1());
     }
-    e_.jump_to_if(cc::ne, s_.stubs.indirect[mode()]);
+    e_.jump_to_if(cc::ne, s_.stubs.indirect[lane()]);
     if (i + 1 < insns_.size()) {
         // The block goes on. While the callee ran, C++ may have taken the vector registers.
         check_vector(rip);
@@ -90,8 +121,7 @@ void BlockCompiler::return_site(size_t i) {
 void BlockCompiler::call(size_t i) {
     before_clobber(i);
     push_return_address(i);
-    const u64 target = next_rip(i) + static_cast<u64>(insns_[i].op[0].disp);
-    exit_to(target, e_.call_forward(), FlagsAt::memory);
+    exit_to(branch_target(i), e_.call_forward(), FlagsAt::memory);
     // A tree of calls can take exponential time without one jump back.
     exits_.back().polls = true;
     return_site(i);
@@ -103,13 +133,14 @@ void BlockCompiler::call_indirect(size_t i) {
     e_.mov(e_.qword_at(s_.data.spill), t0());
     push_return_address(i);
     e_.mov(t0(), e_.qword_at(s_.data.spill));
-    EngineData::JumpCache& cache = s_.data.jump[mode()];
+    load_key();
+    EngineData::JumpCache& cache = s_.data.jump[lane()];
     emit_jump_probe(e_, cache);
     const u32 miss = e_.jump_forward_if(cc::ne);
     e_.call(jump_target(e_, cache));
     const u32 over = e_.jump_forward();
     e_.set_target_here(miss);
-    e_.call_to(s_.stubs.indirect[mode()]);
+    e_.call_to(s_.stubs.indirect[lane()]);
     e_.set_target_here(over);
     return_site(i);
 }
@@ -118,9 +149,15 @@ void BlockCompiler::ret(size_t i) {
     const Insn& insn = insns_[i];
     before_clobber(i);
     const int from = access_stack(i, guest_rsp(), 0, false);
-    const int bytes = 8 + (insn.opcode == 0xc2 ? static_cast<u16>(insn.op[0].disp) : 0);
-    e_.mov(t0(), e_.ptr[t0() + from]);
-    e_.lea(guest_rsp(), e_.ptr[guest_rsp() + bytes]);
+    const int bytes = static_cast<int>(slot_bytes(i)) +
+                      (insn.opcode == 0xc2 ? static_cast<u16>(insn.op[0].disp) : 0);
+    if (narrow()) {
+        load_narrow_target(insn, e_.ptr[t0() + from]);
+        check_branch_target();
+    } else {
+        e_.mov(t0(), e_.ptr[t0() + from]);
+    }
+    move_rsp(bytes);
     e_.ret();
     ended_ = true;
 }

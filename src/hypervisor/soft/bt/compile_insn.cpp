@@ -181,6 +181,7 @@ void BlockCompiler::copy_high_byte(const Insn& insn, int displacement) {
 }
 
 void BlockCompiler::lea(size_t i) {
+    if (narrow()) return narrow_lea(i);
     const Insn& insn = insns_[i];
     const Operand& to = insn.op[0];
     const bool direct = !lives_in_memory(to.reg) && to.bits >= 32;
@@ -225,11 +226,18 @@ void BlockCompiler::bit_string(size_t i) {
     load_offset();
     e_.and_(t1().cvt32(), wide ? 63 : 31);
     e_.mov(e_.qword_at(s_.data.spill), t1());
-    address(insn, mem, next_rip(i), true);
+    if (narrow()) {
+        narrow_offset(insn, mem, 0, t0().cvt32());
+    } else {
+        address(insn, mem, next_rip(i), true);
+    }
     load_offset();
     e_.sar(t1(), wide ? 6 : 5);
     e_.lea(t0(), e_.ptr[t0() + t1() * (wide ? 8 : 4)]);
     if (insn.address_bits == 32) e_.mov(t0().cvt32(), t0().cvt32());
+    if (insn.address_bits == 16) e_.movzx(t0().cvt32(), t0().cvt16());
+    if (narrow())
+        narrow_linear(mem.segment, insn.address_bits, 4, insn.mnemonic != ZYDIS_MNEMONIC_BT, false);
     probe(wide ? 8 : 4, insn.mnemonic != ZYDIS_MNEMONIC_BT);
     before_execute(i);
     e_.mov(t1(), e_.qword_at(s_.data.spill));
@@ -261,6 +269,7 @@ void BlockCompiler::moffs(size_t i) {
 
 void BlockCompiler::leave(size_t i) {
     using namespace Xbyak::util;
+    if (narrow()) return narrow_leave(i);
     before_clobber(i);
     const int from = access_stack(i, rbp, 0, false);
     before_execute(i);

@@ -118,11 +118,7 @@ void BlockCompiler::emit_group_cold(const Cold& c) {
         e_.mov(t1().cvt32(), t0().cvt32());
         e_.and_(t1().cvt32(), static_cast<u32>(page_mask));
         e_.cmp(t1().cvt32(), static_cast<u32>(page_size - c.plan.bytes));
-        const u64 here = current_rip_;
-        current_rip_ = c.rip;
-        exit_to(c.rip, e_.jump_forward_if(cc::a), FlagsAt::memory);
-        exits_.back().unmerged = true;
-        current_rip_ = here;
+        go_on_unmerged(c.rip, e_.jump_forward_if(cc::a));
     }
     if (c.plan.offset) e_.lea(t0(), e_.ptr[t0() + c.plan.offset]);
     e_.mov(t1().cvt32(), c.info);
@@ -132,11 +128,22 @@ void BlockCompiler::emit_group_cold(const Cold& c) {
     e_.jump_to(c.back);
 }
 
+/// The instruction at `rip` again, in the variant in which every access probes for itself. Flags are in
+/// memory or dead.
+void BlockCompiler::go_on_unmerged(u64 rip, u32 patch) {
+    const u64 here = current_rip_;
+    current_rip_ = rip;
+    exit_to(rip, patch, FlagsAt::memory);
+    exits_.back().unmerged = true;
+    current_rip_ = here;
+}
+
 /// Host address of instruction i's memory operand: scratch0 plus the result, plus scratch1 if it says
 /// `indexed`. Flags must be free unless it follows().
 int BlockCompiler::access(size_t i, const Operand& mem, unsigned size, bool write, bool* indexed) {
     const AccessPlan& p = plan(i, AccessKind::operand);
     if (follows(i, AccessKind::operand)) return use_pointer(p);
+    if (narrow()) return narrow_access(i, mem, size, write, indexed);
     const Insn& insn = insns_[i];
     const bool segment = mem.segment == x86::fs || mem.segment == x86::gs;
     const bool fixed = mem.base == x86::base_rip || (mem.base < 0 && mem.index < 0);
@@ -166,17 +173,26 @@ bool BlockCompiler::leaves_scratch1(size_t i) const {
     return true;
 }
 
-/// The same for eight bytes at [base + displacement] of the stack.
+/// The same for what the instruction pushes to or pops from [base + displacement].
 int BlockCompiler::access_stack(size_t i, const Xbyak::Reg64& base, int displacement, bool write) {
     const AccessPlan& p = plan(i, AccessKind::stack);
     if (follows(i, AccessKind::stack)) return use_pointer(p);
     const int from = displacement - (p.leader ? p.offset : 0);
-    if (from) {
+    const unsigned size = slot_bytes(i);
+    if (narrow()) {
+        if (from || narrow()->stack_bits == 16) {
+            e_.lea(t0().cvt32(), e_.ptr[base + from]);
+            if (narrow()->stack_bits == 16) e_.movzx(t0().cvt32(), t0().cvt16());
+        } else {
+            e_.mov(t0().cvt32(), base.cvt32());
+        }
+        narrow_linear(x86::ss, narrow()->stack_bits, p.leader ? p.bytes : size, write, p.leader);
+    } else if (from) {
         e_.lea(t0(), e_.ptr[base + from]);
     } else {
         e_.mov(t0(), base);
     }
-    probe(8, write, p);
+    probe(size, write, p);
     return keep_pointer(p);
 }
 

@@ -4,11 +4,29 @@
 
 namespace triune::hypervisor::soft::bt {
 
+using x86::Insn;
 using x86::Operand;
 using x86::OperandKind;
 
 /// [scratch0 + displacement] = what PUSH of a register or constant stores.
-void BlockCompiler::store_pushed(const Operand& o, int displacement) {
+void BlockCompiler::store_pushed(const Insn& insn, int displacement) {
+    const Operand& o = insn.op[0];
+    if (narrow()) {
+        const bool wide = insn.operand_bits == 32;
+        const Xbyak::Address to = e_.ptr[t0() + displacement];
+        if (o.kind == OperandKind::imm) {
+            wide ? e_.mov(e_.dword[t0() + displacement], static_cast<u32>(o.disp))
+                 : e_.mov(e_.word[t0() + displacement], static_cast<u16>(o.disp));
+        } else if (o.kind == OperandKind::segment) {
+            forget(scratch1);
+            e_.movzx(t1().cvt32(),
+                     e_.word[reinterpret_cast<const void*>(&s_.vcpu.state.seg[o.reg].selector)]);
+            wide ? e_.mov(to, t1().cvt32()) : e_.mov(to, t1().cvt16());
+        } else {
+            wide ? e_.mov(to, host_reg(o.reg).cvt32()) : e_.mov(to, host_reg(o.reg).cvt16());
+        }
+        return;
+    }
     const auto slot = e_.qword[t0() + displacement];
     if (o.kind == OperandKind::imm) {
         e_.mov(slot, static_cast<u64>(o.disp));
@@ -17,8 +35,13 @@ void BlockCompiler::store_pushed(const Operand& o, int displacement) {
     }
 }
 
-void BlockCompiler::load_popped(const Operand& o, int displacement) {
-    if (lives_in_memory(o.reg)) {
+void BlockCompiler::load_popped(const Insn& insn, int displacement) {
+    const Operand& o = insn.op[0];
+    if (narrow()) {
+        const Xbyak::Reg64 to = host_reg(o.reg);
+        insn.operand_bits == 32 ? e_.mov(to.cvt32(), e_.ptr[t0() + displacement])
+                                : e_.mov(to.cvt16(), e_.ptr[t0() + displacement]);
+    } else if (lives_in_memory(o.reg)) {
         e_.mov(t1(), e_.ptr[t0() + displacement]);
         e_.mov(e_.qword_at(s_.vcpu.state.gpr[o.reg]), t1());
         forget_guest(o.reg);
@@ -28,29 +51,46 @@ void BlockCompiler::load_popped(const Operand& o, int displacement) {
     }
 }
 
+/// RSP += bytes, in the width of the stack. Clobbers scratch1 where that is 16 bits.
+void BlockCompiler::move_rsp(int bytes) {
+    if (!narrow()) {
+        e_.lea(guest_rsp(), e_.ptr[guest_rsp() + bytes]);
+    } else if (narrow()->stack_bits == 32) {
+        e_.lea(guest_rsp().cvt32(), e_.ptr[guest_rsp() + bytes]);
+    } else {
+        forget(scratch1);
+        e_.lea(t1().cvt32(), e_.ptr[guest_rsp() + bytes]);
+        e_.mov(guest_rsp().cvt16(), t1().cvt16());
+    }
+}
+
 void BlockCompiler::push(size_t i) {
     const Operand& o = insns_[i].op[0];
+    const int bytes = static_cast<int>(slot_bytes(i));
     before_clobber(i);
     if (o.kind != OperandKind::mem) {
-        store_pushed(o, access_stack(i, guest_rsp(), -8, true));
+        store_pushed(insns_[i], access_stack(i, guest_rsp(), -bytes, true));
     } else {
-        const int from = access(i, o, 8, false);
+        const int from = access(i, o, slot_bytes(i), false);
+        const Xbyak::Reg value = bytes == 8   ? static_cast<const Xbyak::Reg&>(t1())
+                                 : bytes == 4 ? static_cast<const Xbyak::Reg&>(t1().cvt32())
+                                              : static_cast<const Xbyak::Reg&>(t1().cvt16());
         forget(scratch1);
-        e_.mov(t1(), e_.ptr[t0() + from]);
+        e_.mov(value, e_.ptr[t0() + from]);
         const bool again = !follows(i, AccessKind::stack);
         if (again) e_.mov(e_.qword_at(s_.data.spill), t1());
-        const int to = access_stack(i, guest_rsp(), -8, true);
+        const int to = access_stack(i, guest_rsp(), -bytes, true);
         if (again) e_.mov(t1(), e_.qword_at(s_.data.spill));
-        e_.mov(e_.ptr[t0() + to], t1());
+        e_.mov(e_.ptr[t0() + to], value);
     }
-    e_.lea(guest_rsp(), e_.ptr[guest_rsp() - 8]);
+    move_rsp(-bytes);
 }
 
 void BlockCompiler::pop(size_t i) {
     const Operand& o = insns_[i].op[0];
     before_clobber(i);
-    load_popped(o, access_stack(i, guest_rsp(), 0, false));
-    if (o.reg != x86::rsp) e_.lea(guest_rsp(), e_.ptr[guest_rsp() + 8]);
+    load_popped(insns_[i], access_stack(i, guest_rsp(), 0, false));
+    if (o.reg != x86::rsp) move_rsp(static_cast<int>(slot_bytes(i)));
 }
 
 /// How many instructions from i on are pushes of registers and constants, or pops of registers, RSP
@@ -63,7 +103,8 @@ size_t BlockCompiler::run_length(size_t i) const {
         const Operand& o = insns_[i + n].op[0];
         if (o.kind == OperandKind::mem || (o.kind == OperandKind::gpr && o.reg == x86::rsp)) break;
         const i16 group = plan(i + n, AccessKind::stack).group;
-        if (group < 0 || group != plan(i, AccessKind::stack).group) break;
+        if (group < 0 || group != plan(i, AccessKind::stack).group || slot_bytes(i + n) != slot_bytes(i))
+            break;
         ++n;
     }
     return n;
@@ -72,19 +113,19 @@ size_t BlockCompiler::run_length(size_t i) const {
 /// They change RSP once, at the end.
 void BlockCompiler::emit_run(size_t i, size_t count) {
     begin_instruction(i);
-    const int bytes = static_cast<int>(8 * count);
+    const int slot = static_cast<int>(slot_bytes(i)), bytes = slot * static_cast<int>(count);
     const bool pushes = treatment_[i] == Treatment::push;
     before_clobber(i);
-    access_stack(i, guest_rsp(), pushes ? -8 : 0, pushes);
+    access_stack(i, guest_rsp(), pushes ? -slot : 0, pushes);
     for (size_t k = 0; k < count; ++k) {
         const int offset = plan(i + k, AccessKind::stack).offset;
         if (pushes) {
-            store_pushed(insns_[i + k].op[0], offset);
+            store_pushed(insns_[i + k], offset);
         } else {
-            load_popped(insns_[i + k].op[0], offset);
+            load_popped(insns_[i + k], offset);
         }
     }
-    e_.lea(guest_rsp(), e_.ptr[guest_rsp() + (pushes ? -bytes : bytes)]);
+    move_rsp(pushes ? -bytes : bytes);
 }
 
 }  // namespace triune::hypervisor::soft::bt

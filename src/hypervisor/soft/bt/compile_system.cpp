@@ -11,14 +11,17 @@ void BlockCompiler::string(size_t i) {
     const Insn& insn = insns_[i];
     before_clobber(i);
     bool movs = false;
-    unsigned size = 1;
+    unsigned size = 1, segment = x86::ds;
     for (u8 n = 0; n < insn.operand_count; ++n) {
         if (insn.op[n].kind != x86::OperandKind::mem) continue;
         size = insn.op[n].bits / 8;
-        movs |= insn.op[n].base == x86::rsi;
+        if (insn.op[n].base != x86::rsi) continue;
+        movs = true;
+        segment = insn.op[n].segment;
     }
     e_.store_constant(s_.data.rip, current_rip_);
-    e_.mov(t1().cvt32(), StringInfo::pack(size, movs, insn.rep, block_.mode));
+    e_.mov(t1().cvt32(), StringInfo::pack(size, movs, insn.rep, block_.mode) |
+                             (narrow() ? StringInfo::narrow(insn.address_bits, segment) : 0));
     e_.call_to(s_.stubs.string);
 }
 
@@ -46,8 +49,9 @@ void BlockCompiler::sti(size_t i) {
 
 void BlockCompiler::pushf(size_t i) {
     using namespace Xbyak::util;
+    const int bytes = static_cast<int>(slot_bytes(i));
     before_clobber(i);
-    const int to = access_stack(i, guest_rsp(), -8, true);
+    const int to = access_stack(i, guest_rsp(), -bytes, true);
     e_.mov(e_.qword_at(s_.data.spill), rax);
     e_.movzx(eax, e_.word[reinterpret_cast<const void*>(&s_.data.flags)]);
     e_.mov(t1().cvt32(), eax);
@@ -61,8 +65,14 @@ void BlockCompiler::pushf(size_t i) {
     e_.and_(eax, ~static_cast<u32>(x86::flag::arithmetic | x86::flag::rf | x86::flag::vm));
     e_.or_(t1().cvt32(), eax);
     e_.mov(rax, e_.qword_at(s_.data.spill));
-    e_.mov(e_.ptr[t0() + to], t1());
-    e_.lea(guest_rsp(), e_.ptr[guest_rsp() - 8]);
+    if (bytes == 8) {
+        e_.mov(e_.ptr[t0() + to], t1());
+    } else if (bytes == 4) {
+        e_.mov(e_.ptr[t0() + to], t1().cvt32());
+    } else {
+        e_.mov(e_.ptr[t0() + to], t1().cvt16());
+    }
+    move_rsp(-bytes);
 }
 
 void BlockCompiler::swapgs() {
@@ -116,12 +126,12 @@ void BlockCompiler::set_ac(size_t i) {
     set_rflags(i, x86::flag::ac, set);
     const auto to = set ? mmu::TlbMode::supervisor_ac : mmu::TlbMode::supervisor;
     if (to != block_.mode) {
-        e_.mov(e_.qword_at(s_.data.shadow_sp_of_mode[mode()]), rsp);
-        e_.mov(rsp, e_.qword_at(s_.data.shadow_sp_of_mode[static_cast<unsigned>(to)]));
-        e_.mov(e_.dword_at(s_.data.mode), static_cast<u32>(to));
+        e_.mov(e_.qword_at(s_.data.shadow_sp_of_lane[lane()]), rsp);
+        e_.mov(rsp, e_.qword_at(s_.data.shadow_sp_of_lane[static_cast<unsigned>(to)]));
+        e_.mov(e_.dword_at(s_.data.lane), static_cast<u32>(to));
     }
     exit_to(next_rip(i), e_.jump_forward(), FlagsAt::memory);
-    exits_.back().mode = to;
+    exits_.back().lane = static_cast<u8>(to);
     ended_ = true;
 }
 
@@ -130,10 +140,17 @@ void BlockCompiler::system(size_t i) {
     before_clobber(i);
     const SystemOp op = system_op(insn);
     if (op == SystemOp::invlpg) {
-        address(insn, insn.op[0], next_rip(i), true);
+        if (narrow()) {
+            narrow_offset(insn, insn.op[0], 0, t0().cvt32());
+        } else {
+            address(insn, insn.op[0], next_rip(i), true);
+        }
         e_.mov(e_.qword_at(s_.data.fault_address), t0());
     } else if (op == SystemOp::write_cr3) {
-        if (lives_in_memory(insn.op[1].reg)) {
+        if (narrow()) {
+            e_.mov(t0().cvt32(), host_reg(insn.op[1].reg).cvt32());
+            e_.mov(e_.qword_at(s_.data.fault_address), t0());
+        } else if (lives_in_memory(insn.op[1].reg)) {
             e_.mov(t0(), e_.qword_at(s_.vcpu.state.gpr[insn.op[1].reg]));
             e_.mov(e_.qword_at(s_.data.fault_address), t0());
         } else {
@@ -144,7 +161,8 @@ void BlockCompiler::system(size_t i) {
         if (lives_in_memory(insn.op[0].reg)) {
             e_.mov(e_.qword_at(s_.vcpu.state.gpr[insn.op[0].reg]), t0());
         } else {
-            e_.mov(host_reg(insn.op[0].reg), t0());
+            narrow() ? e_.mov(host_reg(insn.op[0].reg).cvt32(), t0().cvt32())
+                     : e_.mov(host_reg(insn.op[0].reg), t0());
         }
         exit_to(next_rip(i), e_.jump_forward(), FlagsAt::memory);
         ended_ = true;

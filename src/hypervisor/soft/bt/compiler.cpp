@@ -14,14 +14,15 @@ void BlockCompiler::compile(bool declined_after, CodeOffset& cold_at) {
     for (const Insn& insn : insns_) {
         rips_.push_back(rip);
         rip += insn.length;
-        treatment_.push_back(classify(insn, block_.mode));
+        treatment_.push_back(classify(insn, block_.mode, narrow()));
         vector_ |= insn.uses_vector_state;
         avx_ |= uses_avx(insn);
     }
     block_.guest_bytes = static_cast<u16>(rip - block_.rip);
+    if (narrow()) rip = static_cast<u32>(rip);
     block_.guest_instructions = static_cast<u16>(insns_.size());
     if (options_.merge_accesses && !block_.unmerged) {
-        plans_ = plan_accesses(insns_, treatment_, block_.rip, EngineData::pointer_slots);
+        plans_ = plan_accesses(insns_, treatment_, block_.rip, narrow(), EngineData::pointer_slots);
     } else {
         plans_.resize(insns_.size());
     }
@@ -86,11 +87,11 @@ void BlockCompiler::emit_entries() {
     if (need != FlagsNeed::none) emit_save_flags(e_, s_.data);
     block_.entry_checked = e_.offset();
     if (block_.checked) {
-        e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.rip)]), block_.cookie);
+        e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.linear)]), block_.cookie);
         leave_if(cc::ne, LeaveReason::lookup, block_.rip);
     }
     if (block_.checked && block_.crosses) {
-        e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.rip + page_size)]),
+        e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.linear + page_size)]),
                block_.second_cookie);
         leave_if(cc::ne, LeaveReason::lookup, block_.rip);
     }
@@ -200,7 +201,7 @@ void BlockCompiler::emit_instruction(size_t i) {
         case Treatment::pop: pop(i); break;
         case Treatment::leave: leave(i); break;
         case Treatment::jump:
-            exit_to(next_rip(i) + static_cast<u64>(insns_[i].op[0].disp), e_.jump_forward(), exit_flags());
+            exit_to(branch_target(i), e_.jump_forward(), exit_flags());
             ended_ = true;
             break;
         case Treatment::jump_indirect: jump_indirect(i); break;
@@ -240,8 +241,8 @@ void BlockCompiler::exit_to(u64 target, u32 patch, FlagsAt flags) {
     x.patch = patch;
     x.target = target;
     x.flags = flags;
-    x.mode = block_.mode;
-    x.same_page = (target >> 12) == (block_.rip >> 12);
+    x.lane = static_cast<u8>(lane());
+    x.same_page = (narrow() ? narrow()->linear(target) : target) >> 12 == block_.linear >> 12;
     x.polls = options_.poll_everywhere || sti_ || target <= current_rip_;
     Cold c{ColdKind::link};
     c.patch = patch;
@@ -257,6 +258,7 @@ void BlockCompiler::emit_cold() {
         e_.set_target_here(c.patch);
         switch (c.kind) {
             case ColdKind::group: emit_group_cold(c); break;
+            case ColdKind::unmerged: go_on_unmerged(c.rip, e_.jump_forward()); break;
             case ColdKind::probe:
                 if (c.constant) {
                     e_.load_constant(t0(), c.address);

@@ -35,12 +35,12 @@ public:
 
 private:
     enum class Flags : u8 { dead, memory, host };
-    enum class ColdKind : u8 { probe, group, link, leave };
+    enum class ColdKind : u8 { probe, group, unmerged, link, leave };
     struct Cold {
         ColdKind kind;
         u32 patch = 0, back = 0;
         u32 info = 0;  ///< probe
-        u64 rip = 0;   ///< probe, leave
+        u64 rip = 0;   ///< probe, unmerged, leave
         bool constant = false, indexed = false;
         u64 address = 0;  ///< probe of a constant address
         u32 exit_id = 0;  ///< link
@@ -80,9 +80,20 @@ private:
     int access(size_t i, const x86::Operand& mem, unsigned size, bool write, bool* indexed = nullptr);
     [[nodiscard]] bool leaves_scratch1(size_t i) const;
     int access_stack(size_t i, const Xbyak::Reg64& base, int displacement, bool write);
+    // 16- and 32-bit code (compile_narrow.cpp)
+    void narrow_offset(const x86::Insn& insn, const x86::Operand& mem, int adjust, const Xbyak::Reg32& target);
+    void narrow_linear(unsigned seg, unsigned address_bits, unsigned bytes, bool write, bool leader);
+    void narrow_fixed(unsigned seg, u32 offset, unsigned bytes, bool write);
+    int narrow_access(size_t i, const x86::Operand& mem, unsigned size, bool write, bool* indexed);
+    void narrow_lea(size_t i);
+    void narrow_loop(size_t i);
+    void narrow_leave(size_t i);
+    void check_branch_target();
+    void load_key();
     int keep_pointer(const AccessPlan& plan);
     int use_pointer(const AccessPlan& plan);
     void emit_group_cold(const Cold& c);
+    void go_on_unmerged(u64 rip, u32 patch);
     [[nodiscard]] const AccessPlan& plan(size_t i, AccessKind kind) const {
         return plans_[i][static_cast<size_t>(kind)];
     }
@@ -115,8 +126,9 @@ private:
     // runs of pushes and pops (compile_stack.cpp)
     [[nodiscard]] size_t run_length(size_t i) const;
     void emit_run(size_t i, size_t count);
-    void store_pushed(const x86::Operand& o, int displacement);
-    void load_popped(const x86::Operand& o, int displacement);
+    void store_pushed(const x86::Insn& insn, int displacement);
+    void load_popped(const x86::Insn& insn, int displacement);
+    void move_rsp(int bytes);
     void leave(size_t i);
     // compile_system.cpp
     void string(size_t i);
@@ -136,12 +148,23 @@ private:
     void call_indirect(size_t i);
     void ret(size_t i);
     void load_branch_target(size_t i);
+    void load_narrow_target(const x86::Insn& insn, const Xbyak::Address& from);
     void push_return_address(size_t i);
     void return_site(size_t i);
 
     void exit_to(u64 target, u32 patch, FlagsAt flags);
-    [[nodiscard]] u64 next_rip(size_t i) const { return rips_[i] + insns_[i].length; }
+    [[nodiscard]] const NarrowMode* narrow() const { return block_.narrow; }
+    [[nodiscard]] u64 next_rip(size_t i) const {
+        const u64 rip = rips_[i] + insns_[i].length;
+        return narrow() ? static_cast<u32>(rip) : rip;
+    }
+    [[nodiscard]] u64 branch_target(size_t i) const { return bt::branch_target(insns_[i], rips_[i]); }
+    /// What the instruction pushes or pops.
+    [[nodiscard]] unsigned slot_bytes(size_t i) const {
+        return narrow() ? insns_[i].operand_bits / 8u : 8;
+    }
     [[nodiscard]] unsigned mode() const { return static_cast<unsigned>(block_.mode); }
+    [[nodiscard]] unsigned lane() const { return block_.lane(); }
     [[nodiscard]] FlagsAt exit_flags() const {
         return flags_ == Flags::host ? FlagsAt::host : FlagsAt::memory;
     }

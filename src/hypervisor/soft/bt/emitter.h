@@ -47,6 +47,7 @@ public:
         const i32 displacement = static_cast<i32>(target) - static_cast<i32>(where + 4);
         std::memcpy(const_cast<u8*>(getCode()) + where, &displacement, 4);
     }
+    void patch_byte(u32 where, u8 value) { const_cast<u8*>(getCode())[where] = value; }
     void set_target_here(u32 where) { set_target(where, offset()); }
 
     /// mov reg, value in the shortest form.
@@ -89,7 +90,7 @@ struct Renaming {
 };
 
 /// Emits `insn` with renamed registers and its memory operand as [base + disp]. Segment and address-size
-/// prefixes go.
+/// prefixes go. What 16- and 32-bit code encodes otherwise is encoded as 64-bit code has it.
 void encode(Emitter& e, const x86::Insn& insn, const Renaming& renaming);
 
 }  // namespace triune::hypervisor::soft::bt

@@ -24,6 +24,7 @@ unsigned tail_offset(const x86::Insn& insn) {
     unsigned at = insn.modrm_offset + 1;
     const unsigned mod = insn.modrm >> 6, rm = insn.modrm & 7;
     if (mod == 3) return at;
+    if (insn.address_bits == 16) return at + (mod == 1 ? 1 : mod == 2 || rm == 6 ? 2 : 0);
     unsigned displacement = mod == 1 ? 1 : mod == 2 ? 4 : 0;
     if (rm == 4) {
         const u8 sib = insn.bytes[at++];
@@ -82,10 +83,17 @@ void encode_vex(Emitter& e, const x86::Insn& insn, const Renaming& n) {
     const u8* v = &insn.bytes[start];
     const bool three = v[0] == 0xc4;
     const u8 last = three ? v[2] : v[1];
-    const Extension old{!(v[1] & 0x80), three && !(v[1] & 0x40), three && !(v[1] & 0x20)};
-    const Extension x = extension(n, old);
+    Extension old{!(v[1] & 0x80), three && !(v[1] & 0x40), three && !(v[1] & 0x20)};
     const u8 map = three ? v[1] & 0x1f : 1;
     u8 third = three ? last : last & 0x7f;
+    if (insn.code != x86::CodeSize::bits64) {
+        // No register beyond 7 there, and VEX.W widens no general register (Intel SDM 2A 2.3.5, 2.3.6).
+        old = {};
+        third |= 0x40;
+        for (u8 k = 0; k < insn.operand_count; ++k)
+            if (insn.op[k].kind == x86::OperandKind::gpr && insn.op[k].is_explicit) third &= 0x7f;
+    }
+    const Extension x = extension(n, old);
     if (n.vvvv >= 0) third = static_cast<u8>((third & ~0x78) | ((~n.vvvv & 15) << 3));
     e.db(0xc4);
     e.db((x.r ? 0 : 0x80) | (x.x ? 0 : 0x40) | (x.b ? 0 : 0x20) | map);
@@ -94,10 +102,34 @@ void encode_vex(Emitter& e, const x86::Insn& insn, const Renaming& n) {
     emit_tail(e, insn, n);
 }
 
+/// 16-bit code's operand size is 16 without a prefix. In front of vector instructions 66 is part of the
+/// opcode, or nothing.
+bool wants_operand_prefix(const x86::Insn& insn) {
+    if (insn.operand_bits != 16) return false;
+    for (u8 k = 0; k < insn.operand_count; ++k) {
+        const x86::Operand& o = insn.op[k];
+        if ((o.kind == x86::OperandKind::gpr || o.kind == x86::OperandKind::mem) && o.bits == 16) return true;
+    }
+    return false;
+}
+
+/// INC and DEC of one byte are REX prefixes in 64-bit code.
+void encode_short_inc(Emitter& e, const x86::Insn& insn, const Renaming& n) {
+    const int reg = n.opcode >= 0 ? n.opcode : insn.opcode & 7;
+    if (insn.operand_bits == 16) e.db(0x66);
+    if (reg & 8) e.db(0x41);
+    e.db(0xff);
+    e.db(static_cast<u8>(0xc0 | (insn.opcode & 8) | (reg & 7)));
+}
+
 void encode_legacy(Emitter& e, const x86::Insn& insn, const Renaming& n) {
+    const bool own_size = insn.code == x86::CodeSize::bits16 && !insn.uses_vector_state;
+    if (own_size && wants_operand_prefix(insn)) e.db(0x66);
     const unsigned legacy_end = insn.rex ? insn.prefix_bytes - 1u : insn.prefix_bytes;
-    for (unsigned i = 0; i < legacy_end; ++i)
+    for (unsigned i = 0; i < legacy_end; ++i) {
+        if (own_size && insn.bytes[i] == 0x66) continue;
         if (!dropped_prefix(insn.bytes[i]) && (insn.bytes[i] & 0xf0) != 0x40) e.db(insn.bytes[i]);
+    }
     const Extension old{(insn.rex & 4) != 0, (insn.rex & 2) != 0, (insn.rex & 1) != 0};
     const Extension x = extension(n, old);
     const u8 rex = static_cast<u8>(0x40 | (insn.rex & 8) | (x.r ? 4 : 0) | (x.x ? 2 : 0) | (x.b ? 1 : 0));
@@ -107,6 +139,8 @@ void encode_legacy(Emitter& e, const x86::Insn& insn, const Renaming& n) {
                                                   : insn.length;
     for (unsigned i = insn.prefix_bytes; i < opcode_end; ++i) {
         u8 byte = insn.bytes[i];
+        // An alias that 64-bit code does not have.
+        if (insn.code != x86::CodeSize::bits64 && insn.opcode_map == 0 && byte == 0x82) byte = 0x80;
         if (i + 1 == opcode_end && n.opcode >= 0) byte = static_cast<u8>((byte & ~7) | (n.opcode & 7));
         e.db(byte);
     }
@@ -118,6 +152,8 @@ void encode_legacy(Emitter& e, const x86::Insn& insn, const Renaming& n) {
 void encode(Emitter& e, const x86::Insn& insn, const Renaming& n) {
     if (insn.vex) {
         encode_vex(e, insn, n);
+    } else if (insn.code != x86::CodeSize::bits64 && insn.opcode_map == 0 && (insn.opcode & 0xf0) == 0x40) {
+        encode_short_inc(e, insn, n);
     } else {
         encode_legacy(e, insn, n);
     }

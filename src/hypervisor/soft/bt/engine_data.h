@@ -40,14 +40,17 @@ struct EngineData {
     static constexpr unsigned cookie_entries = 512;
     static constexpr u64 shadow_stack_bytes = 64 << 10;
     static constexpr unsigned pointer_slots = 16;
+    /// Jump caches and shadow stacks: one for each TlbMode's 64-bit code, one for its 16- and 32-bit code,
+    /// so that code of one kind never finds or returns into translations of another.
+    static constexpr unsigned lanes = 2 * mmu::tlb_modes;
 
     u64 host_sp;    ///< C++ stack pointer while translated code runs
     u64 shadow_sp;  ///< host RSP of translated code: a stack of host return addresses
-    std::array<u64, mmu::tlb_modes> shadow_sp_of_mode;
+    std::array<u64, lanes> shadow_sp_of_lane;
     u64 next_rip;
     u64 fault_address;
     u32 fault_code;
-    u32 mode;  ///< TlbMode whose shadow stack is in use
+    u32 lane;  ///< whose shadow stack is in use
     SystemOp system_op;
     u64 rip;  ///< guest RIP of whatever leaves translated code
     u64 spill;
@@ -58,12 +61,23 @@ struct EngineData {
     LeaveReason reason;
     u32 exit_id;
 
-    /// Indirect branch targets, per TlbMode: guest RIP and where its translation is entered.
+    /// 16- and 32-bit code: a segment's base, and the last offset at which an access of 1, 2, 4 or 8 bytes
+    /// may begin, by whether it writes; signed, below 0 where none may (narrow.h). `last16`: the last byte,
+    /// and below 64 KiB.
+    struct SegmentBounds {
+        u64 base;
+        std::array<std::array<i64, 4>, 2> last;
+        std::array<i64, 2> last16;
+    };
+    std::array<SegmentBounds, 6> segment;
+    u64 narrow_key;  ///< NarrowMode::key(0) of the running code
+
+    /// Indirect branch targets: guest RIP (NarrowMode::key) and where its translation is entered.
     struct JumpCache {
         std::array<u64, jump_entries> rip;
         std::array<u64, jump_entries> host;
     };
-    std::array<JumpCache, mmu::tlb_modes> jump;
+    std::array<JumpCache, lanes> jump;
     static constexpr unsigned jump_index(u64 rip) {
         const u32 low = static_cast<u32>(rip);
         return ((low >> 4) ^ low) & (jump_entries - 1);
@@ -80,14 +94,13 @@ struct EngineData {
     /// cmake/modules.cmake); zero elsewhere.
     alignas(64) std::array<u8, 896> helper_vectors;
 
-    /// Host return addresses of guest calls in progress, per TlbMode, so that no code of one
-    /// privilege returns into translations made for another. The guard page is not accessible:
+    /// Host return addresses of guest calls in progress. The guard page is not accessible:
     /// its overflow raises SIGSEGV, which empties the stack.
     struct ShadowStack {
         alignas(4096) std::array<u8, 4096> guard;
         std::array<u64, shadow_stack_bytes / 8> slots;
     };
-    std::array<ShadowStack, mmu::tlb_modes> shadow;
+    std::array<ShadowStack, lanes> shadow;
 };
 
 }  // namespace triune::hypervisor::soft::bt

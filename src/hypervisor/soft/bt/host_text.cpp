@@ -76,7 +76,8 @@ ZydisFormatter make_formatter() {
 
 }  // namespace
 
-HostText::HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mode) : arena_(arena), s_(s) {
+HostText::HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mode, unsigned lane)
+    : arena_(arena), s_(s) {
     const x86::VcpuState& state = s.vcpu.state;
     for (unsigned g = 0; g < 16; ++g)
         add(state.gpr[g],
@@ -98,7 +99,7 @@ HostText::HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mo
     const EngineData& d = s.data;
     add(d.next_rip, "next_rip");
     add(d.fault_address, "fault_address");
-    add(d.mode, "mode");
+    add(d.lane, "mode");
     add(d.system_op, "system_op");
     add(d.rip, "rip");
     add(d.spill, "spill");
@@ -107,8 +108,19 @@ HostText::HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mo
     add(d.exit_id, "exit_id");
     add(d.cookie, "cookie", sizeof(d.cookie[0]));
     for (unsigned m = 0; m < mmu::tlb_modes; ++m)
-        add(d.shadow_sp_of_mode[m], fmt::format("shadow_sp.{}", mode_names[m]));
-    const EngineData::JumpCache& jump = d.jump[static_cast<unsigned>(mode)];
+        add(d.shadow_sp_of_lane[m], fmt::format("shadow_sp.{}", mode_names[m]));
+    for (unsigned n = 0; n < segment_names.size(); ++n) {
+        const EngineData::SegmentBounds& b = d.segment[n];
+        add(b.base, fmt::format("bounds.{}.base", segment_names[n]));
+        for (const bool write : {false, true}) {
+            const char* const kind = write ? "write" : "read";
+            for (unsigned k = 0; k < b.last[write].size(); ++k)
+                add(b.last[write][k], fmt::format("bounds.{}.{}{}", segment_names[n], kind, 1 << k));
+            add(b.last16[write], fmt::format("bounds.{}.{}_64k", segment_names[n], kind));
+        }
+    }
+    add(d.narrow_key, "narrow_key");
+    const EngineData::JumpCache& jump = d.jump[lane];
     add(jump.rip, "jump.rip", sizeof(u64));
     add(jump.host, "jump.host", sizeof(u64));
     symbols_.push_back({reinterpret_cast<u64>(&s.tlb.set[static_cast<unsigned>(mode)]), sizeof(s.tlb.set[0]),
@@ -142,8 +154,10 @@ std::string HostText::stub_name(CodeOffset offset) const {
         if (s_.stubs.leave[n] == offset) return fmt::format("leave.{}", reason_names.at(n));
     if (offset == s_.stubs.tlb_miss) return "tlb_miss";
     if (offset == s_.stubs.string) return "string";
-    for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode)
-        if (s_.stubs.indirect[mode] == offset) return fmt::format("indirect.{}", mode_names[mode]);
+    for (unsigned lane = 0; lane < EngineData::lanes; ++lane)
+        if (s_.stubs.indirect[lane] == offset)
+            return fmt::format("indirect.{}{}", mode_names[lane % mmu::tlb_modes],
+                               lane < mmu::tlb_modes ? "" : ".narrow");
     return {};
 }
 

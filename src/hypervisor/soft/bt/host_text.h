@@ -25,7 +25,7 @@ struct CodeRange {
 /// Disassembles emitted code with names in place of addresses.
 class HostText {
 public:
-    HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mode);
+    HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mode, unsigned lane);
 
     /// The instructions in these ranges of the code cache; jumps go to labels or stubs.
     [[nodiscard]] std::vector<HostLine> lines(const std::array<CodeRange, 2>& code) const;

@@ -28,9 +28,10 @@ struct Decoded {
 };
 
 /// The bounds of Translator::Impl::translate(): what it would make one block of.
-Decoded decode_block(std::span<const u8> code, u64 rip, mmu::TlbMode mode) {
+Decoded decode_block(std::span<const u8> code, u64 rip, mmu::TlbMode mode, const NarrowMode* narrow) {
     Decoded d;
     const Options options;
+    const x86::CodeSize size = narrow ? narrow->code : x86::CodeSize::bits64;
     const u64 in_page = page_size - (rip & page_mask);
     bool after_sti = false;
     size_t at = 0;
@@ -45,13 +46,13 @@ Decoded decode_block(std::span<const u8> code, u64 rip, mmu::TlbMode mode) {
             break;
         }
         Insn insn;
-        const auto status = x86::decode(code.subspan(at), x86::CodeSize::bits64, insn);
+        const auto status = x86::decode(code.subspan(at), size, insn);
         if (status == x86::DecodeStatus::need_more) {
             d.end_reason = "an incomplete instruction follows";
             break;
         }
         const Treatment treatment =
-            status == x86::DecodeStatus::ok ? classify(insn, mode) : Treatment::decline;
+            status == x86::DecodeStatus::ok ? classify(insn, mode, narrow) : Treatment::decline;
         const bool crosses = status == x86::DecodeStatus::ok && at + insn.length > in_page;
         if (crosses && !d.insns.empty()) {
             d.end_reason = "the next instruction crosses into the next page: a block of its own";
@@ -100,7 +101,7 @@ private:
     }
     [[nodiscard]] std::string guest_text(size_t i) const {
         const Insn& insn = decoded_.insns[i];
-        return x86::disassemble(std::span(insn.bytes).first(insn.length), x86::CodeSize::bits64,
+        return x86::disassemble(std::span(insn.bytes).first(insn.length), insn.code,
                                 decoded_.rips[i]);
     }
     /// Where guest instruction i's host code begins in the body; block_.end when it shares another's.
@@ -192,9 +193,29 @@ private:
 
 }  // namespace
 
-Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool user) {
+namespace {
+
+NarrowMode listed_mode(x86::CodeSize size) {
+    NarrowMode m;
+    m.id = 1;
+    m.code = size;
+    if (size == x86::CodeSize::bits32) {
+        m.flat = 1u << x86::es | 1u << x86::ss | 1u << x86::ds;
+    } else {
+        m.kind = NarrowMode::Kind::real;
+        m.stack_bits = 16;
+        m.cs_limit = 0xffff;
+    }
+    return m;
+}
+
+}  // namespace
+
+Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool user, x86::CodeSize size) {
     const mmu::TlbMode mode = user ? mmu::TlbMode::user : mmu::TlbMode::supervisor;
-    const Decoded decoded = decode_block(code, rip, mode);
+    const NarrowMode narrow_mode = listed_mode(size);
+    const NarrowMode* const narrow = size == x86::CodeSize::bits64 ? nullptr : &narrow_mode;
+    const Decoded decoded = decode_block(code, rip, mode, narrow);
     if (decoded.insns.empty()) return fmt::format("{:#x}  ; {}\n", rip, decoded.end_reason);
 
     auto arena = mmu::VcpuArena::create(code_bytes);
@@ -208,8 +229,9 @@ Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool use
 
     Block block;
     block.id = 1;
-    block.rip = rip;
+    block.rip = block.linear = rip;
     block.mode = mode;
+    block.narrow = narrow;
     block.checked = user;
     block.crosses = decoded.crosses;
     block.cookie = 1;
@@ -219,7 +241,7 @@ Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool use
     BlockCompiler(emitter, s, block, decoded.insns, exits, Options{})
         .compile(decoded.declined_after, cold_at);
 
-    const HostText text(s, a, mode);
+    const HostText text(s, a, mode, block.lane());
     return Listing(decoded, block, exits, text).text();
 }
 

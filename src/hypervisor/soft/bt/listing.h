@@ -7,11 +7,12 @@
 
 #include "base/result.h"
 #include "base/types.h"
+#include "x86/insn.h"
 
 namespace triune::hypervisor::soft::bt {
 
 /// Guest code beside its translation, for people and for reviewed text in the tree. Translates what
-/// would be one block of 64-bit `code` that runs at guest address `rip`, and runs nothing. The text
+/// would be one block of `code` that runs at guest address `rip`, and runs nothing. The text
 /// is the same from run to run and from host to host:
 ///
 ///     ; guest: 1 instructions, 3 bytes; flags wanted: in memory
@@ -30,6 +31,9 @@ namespace triune::hypervisor::soft::bt {
 /// have names (`[guest.r10]`, `[r11+tlb.read]`); jumps go to labels or to named stubs. `user`: code
 /// of CPL 3, whose entries check the page's mapping; otherwise supervisor code in a global page under
 /// SMAP.
-Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool user);
+///
+/// 32-bit code runs with flat segments, 16-bit code in real mode with a code segment at 0.
+Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool user,
+                                     x86::CodeSize size = x86::CodeSize::bits64);
 
 }  // namespace triune::hypervisor::soft::bt

@@ -33,6 +33,7 @@ struct Key {
     u32 base = 0, index = 0;
     u8 scale = 0;
     u32 segment = 0;  ///< 0: base zero
+    u8 bits = 64;     ///< of the address; a constant one of 32 bits counts as 64
     bool operator==(const Key&) const = default;
 };
 
@@ -44,7 +45,7 @@ struct Address {
 /// The values of the guest's registers in the course of a block.
 class Values {
 public:
-    Values() {
+    explicit Values(const NarrowMode* narrow) : narrow_(narrow) {
         for (Value& v : gpr_) v = fresh();
         forget_segments();
     }
@@ -52,15 +53,23 @@ public:
         for (Value& v : gpr_) v = fresh();
         forget_segments();
     }
-    void forget_segments() { segments_ = {next_++, next_++}; }
+    void forget_segments() {
+        for (u32& s : segments_) s = next_++;
+    }
 
     [[nodiscard]] Address stack(u8 reg, i64 offset) const {
-        return {{gpr_[reg].root, 0, 0, 0}, gpr_[reg].offset + offset};
+        Key key{gpr_[reg].root, 0, 0, 0};
+        if (narrow_) {
+            key.segment = segment(x86::ss);
+            key.bits = narrow_->stack_bits;
+        }
+        return {key, gpr_[reg].offset + offset};
     }
 
     [[nodiscard]] std::optional<Address> of(const Insn& insn, const Operand& mem, u64 next_rip) const {
-        if (insn.address_bits != 64 || mem.vsib || mem.disp > max_address || mem.disp < -max_address)
-            return std::nullopt;
+        if (mem.vsib || mem.disp > max_address || mem.disp < -max_address) return std::nullopt;
+        if (narrow_) return narrow(insn, mem);
+        if (insn.address_bits != 64) return std::nullopt;
         if ((mem.base >= 0 || mem.index >= 0) && (mem.disp > max_offset || mem.disp < -max_offset))
             return std::nullopt;
         Address a{{}, mem.disp};
@@ -75,22 +84,21 @@ public:
             a.key.scale = mem.scale;
             a.offset += gpr_[static_cast<u8>(mem.index)].offset * mem.scale;
         }
-        if (mem.segment == x86::fs) a.key.segment = segments_[0];
-        if (mem.segment == x86::gs) a.key.segment = segments_[1];
+        if (mem.segment >= x86::fs) a.key.segment = segments_[mem.segment];
         return a;
     }
 
     void execute(const Insn& insn, Treatment treatment) {
         switch (treatment) {
             case Treatment::push:
-            case Treatment::pushf: gpr_[x86::rsp].offset -= 8; return;
+            case Treatment::pushf: gpr_[x86::rsp].offset -= slot(insn); return;
             case Treatment::pop:
-                gpr_[x86::rsp].offset += 8;
+                gpr_[x86::rsp].offset += slot(insn);
                 gpr_[insn.op[0].reg] = fresh();
                 return;
             case Treatment::leave:
                 gpr_[x86::rsp] = gpr_[x86::rbp];
-                gpr_[x86::rsp].offset += 8;
+                gpr_[x86::rsp].offset += slot(insn);
                 gpr_[x86::rbp] = fresh();
                 return;
             case Treatment::swapgs: forget_segments(); return;
@@ -104,17 +112,49 @@ public:
             if (insn.op[n].kind == OperandKind::gpr && insn.op[n].written) gpr_[insn.op[n].reg] = fresh();
     }
 
+    /// Bytes that the instruction pushes or pops.
+    [[nodiscard]] unsigned slot(const Insn& insn) const { return narrow_ ? insn.operand_bits / 8u : 8; }
+
 private:
     Value fresh() { return {next_++, 0}; }
+    [[nodiscard]] u32 segment(u8 seg) const { return narrow_->is_flat(seg) ? 0 : segments_[seg]; }
+    /// SP changes without ESP.
+    [[nodiscard]] bool untracked(i8 reg) const { return reg == x86::rsp && narrow_->stack_bits == 16; }
+
+    [[nodiscard]] std::optional<Address> narrow(const Insn& insn, const Operand& mem) const {
+        Address a{{}, mem.disp};
+        a.key.segment = segment(mem.segment);
+        a.key.bits = insn.address_bits;
+        if (mem.base < 0 && mem.index < 0) {
+            a.offset = insn.address_bits == 16 ? static_cast<u16>(mem.disp) : static_cast<u32>(mem.disp);
+            if (insn.address_bits == 32) a.key.bits = 64;
+            return a;
+        }
+        if (mem.disp > max_offset || mem.disp < -max_offset || untracked(mem.base) || untracked(mem.index))
+            return std::nullopt;
+        if (mem.base >= 0) {
+            a.key.base = gpr_[static_cast<u8>(mem.base)].root;
+            a.offset += gpr_[static_cast<u8>(mem.base)].offset;
+        }
+        if (mem.index >= 0) {
+            a.key.index = gpr_[static_cast<u8>(mem.index)].root;
+            a.key.scale = mem.scale;
+            a.offset += gpr_[static_cast<u8>(mem.index)].offset * mem.scale;
+        }
+        return a;
+    }
 
     /// What a 64-bit move, addition of a constant or LEA leaves in its first operand.
     [[nodiscard]] std::optional<Value> result(const Insn& insn) const {
         const Operand &to = insn.op[0], &from = insn.op[1];
-        if (to.kind != OperandKind::gpr || to.bits != 64 || insn.lock) return std::nullopt;
+        const unsigned bits = narrow_ ? 32 : 64;
+        if (to.kind != OperandKind::gpr || to.bits != bits || insn.lock) return std::nullopt;
+        if (narrow_ && untracked(static_cast<i8>(to.reg))) return std::nullopt;
         Value v = gpr_[to.reg];
         switch (insn.mnemonic) {
             case ZYDIS_MNEMONIC_MOV:
-                if (from.kind != OperandKind::gpr) return std::nullopt;
+                if (from.kind != OperandKind::gpr || (narrow_ && untracked(static_cast<i8>(from.reg))))
+                    return std::nullopt;
                 return gpr_[from.reg];
             case ZYDIS_MNEMONIC_ADD:
                 if (from.kind != OperandKind::imm) return std::nullopt;
@@ -127,7 +167,8 @@ private:
             case ZYDIS_MNEMONIC_INC: ++v.offset; break;
             case ZYDIS_MNEMONIC_DEC: --v.offset; break;
             case ZYDIS_MNEMONIC_LEA:
-                if (insn.address_bits != 64 || from.base < 0 || from.base == x86::base_rip || from.index >= 0)
+                if (insn.address_bits != bits || from.base < 0 || from.base == x86::base_rip ||
+                    from.index >= 0 || (narrow_ && untracked(from.base)))
                     return std::nullopt;
                 v = gpr_[static_cast<u8>(from.base)];
                 v.offset += from.disp;
@@ -138,9 +179,10 @@ private:
         return v;
     }
 
+    const NarrowMode* narrow_;
     u32 next_ = 1;
     std::array<Value, 16> gpr_;
-    std::array<u32, 2> segments_{};
+    std::array<u32, 6> segments_{};
 };
 
 struct Member {
@@ -202,9 +244,9 @@ private:
 }  // namespace
 
 AccessPlans plan_accesses(std::span<const Insn> insns, std::span<const Treatment> treatment, u64 rip,
-                          unsigned slots) {
+                          const NarrowMode* narrow, unsigned slots) {
     AccessPlans plans(insns.size());
-    Values values;
+    Values values(narrow);
     Planner planner;
     for (size_t i = 0; i < insns.size(); ++i) {
         const Insn& insn = insns[i];
@@ -214,30 +256,32 @@ AccessPlans plan_accesses(std::span<const Insn> insns, std::span<const Treatment
             if (const auto a = values.of(insn, *mem, rip))
                 planner.access(*a, size, write, i, AccessKind::operand);
         };
+        const unsigned slot = values.slot(insn);
         const auto stack = [&](u8 reg, i64 offset, bool write) {
-            planner.access(values.stack(reg, offset), 8, write, i, AccessKind::stack);
+            planner.access(values.stack(reg, offset), slot, write, i, AccessKind::stack);
         };
+        const i64 pushed = -static_cast<i64>(slot);
         switch (treatment[i]) {
             case Treatment::copy:
             case Treatment::moffs:
                 if (mem) operand(mem->bits / 8, mem->written);
                 break;
             case Treatment::jump_indirect:
-                if (insn.op[0].kind == OperandKind::mem) operand(8, false);
+                if (insn.op[0].kind == OperandKind::mem) operand(slot, false);
                 break;
             case Treatment::push:
-                if (insn.op[0].kind == OperandKind::mem) operand(8, false);
-                stack(x86::rsp, -8, true);
+                if (insn.op[0].kind == OperandKind::mem) operand(slot, false);
+                stack(x86::rsp, pushed, true);
                 break;
-            case Treatment::pushf: stack(x86::rsp, -8, true); break;
+            case Treatment::pushf: stack(x86::rsp, pushed, true); break;
             case Treatment::pop:
             case Treatment::ret: stack(x86::rsp, 0, false); break;
             case Treatment::leave: stack(x86::rbp, 0, false); break;
             case Treatment::call_indirect:
-                if (insn.op[0].kind == OperandKind::mem) operand(8, false);
+                if (insn.op[0].kind == OperandKind::mem) operand(slot, false);
                 [[fallthrough]];
             case Treatment::call:
-                stack(x86::rsp, -8, true);
+                stack(x86::rsp, pushed, true);
                 planner.close();
                 values.forget();
                 continue;

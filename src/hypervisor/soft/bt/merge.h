@@ -33,9 +33,12 @@ struct AccessPlan {
 
 using AccessPlans = std::vector<std::array<AccessPlan, 2>>;
 
-/// By instruction and AccessKind. `rip`: of the first instruction. `slots`: how many groups there is
-/// room for.
+/// By instruction and AccessKind. `rip`: of the first instruction. `narrow`: null for 64-bit code. `slots`:
+/// how many groups there is room for.
+///
+/// In 16- and 32-bit code distances are modulo the address size. A range that wraps is no problem: at 4 GiB
+/// there is a page boundary, and code that uses 16-bit addresses looks for it.
 AccessPlans plan_accesses(std::span<const x86::Insn> insns, std::span<const Treatment> treatment, u64 rip,
-                          unsigned slots);
+                          const NarrowMode* narrow, unsigned slots);
 
 }  // namespace triune::hypervisor::soft::bt

@@ -22,11 +22,11 @@ std::string plan(const Asm& a, unsigned slots = 16) {
         const std::span code(a.getCode() + at, a.getSize() - at);
         if (x86::decode(code, x86::CodeSize::bits64, insn) != x86::DecodeStatus::ok) return "not decoded";
         insns.push_back(insn);
-        treatment.push_back(classify(insn, mmu::TlbMode::user));
+        treatment.push_back(classify(insn, mmu::TlbMode::user, nullptr));
         at += insn.length;
     }
     std::string text;
-    for (const auto& kinds : plan_accesses(insns, treatment, 0x1000, slots))
+    for (const auto& kinds : plan_accesses(insns, treatment, 0x1000, nullptr, slots))
         for (const AccessPlan& p : kinds)
             if (p.group >= 0)
                 text += (text.empty() ? "" : " ") + std::to_string(p.group) + "." + std::to_string(p.offset) +

@@ -125,14 +125,17 @@ Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tl
     emit_helper(e, s, translator, tlb_miss, common);
     stubs.string = e.offset();
     emit_helper(e, s, translator, string, common);
-    for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode) {
-        stubs.underflow[mode] = e.offset();
+    for (unsigned lane = 0; lane < EngineData::lanes; ++lane) {
+        const bool narrow = lane >= mmu::tlb_modes;
+        stubs.underflow[lane] = e.offset();
         e.lea(rsp, ptr[rsp - 8]);
-        stubs.indirect[mode] = e.offset();
-        emit_jump_probe(e, s.data.jump[mode]);
+        stubs.indirect[lane] = e.offset();
+        if (narrow) e.or_(t0(), e.qword_at(s.data.narrow_key));
+        emit_jump_probe(e, s.data.jump[lane]);
         const u32 miss = e.jump_forward_if(cc::ne);
-        e.jmp(jump_target(e, s.data.jump[mode]));
+        e.jmp(jump_target(e, s.data.jump[lane]));
         e.set_target_here(miss);
+        if (narrow) e.mov(t0().cvt32(), t0().cvt32());
         e.mov(e.qword_at(s.data.rip), t0());
         e.jump_to(stubs.leave[static_cast<u32>(LeaveReason::lookup)]);
     }

@@ -22,7 +22,14 @@ struct StringInfo {
     static constexpr u32 pack(unsigned size, bool movs, bool rep, mmu::TlbMode mode) {
         return size | (movs ? 0x100u : 0u) | (rep ? 0x200u : 0u) | static_cast<u32>(mode) << 20;
     }
+    /// To be added for 16- and 32-bit code; `segment`: of the source.
+    static constexpr u32 narrow(unsigned address_bits, unsigned segment) {
+        return (address_bits == 16 ? 0x400u : 0x800u) | segment << 12;
+    }
     static constexpr unsigned size(u32 i) { return i & 0xff; }
+    /// 0: 64-bit code.
+    static constexpr unsigned narrow_bits(u32 i) { return i & 0x400 ? 16 : i & 0x800 ? 32 : 0; }
+    static constexpr unsigned segment(u32 i) { return (i >> 12) & 7; }
     static constexpr bool movs(u32 i) { return i & 0x100; }
     static constexpr bool rep(u32 i) { return i & 0x200; }
     static constexpr mmu::TlbMode mode(u32 i) { return static_cast<mmu::TlbMode>(i >> 20); }
@@ -43,10 +50,10 @@ struct Stubs {
     std::array<CodeOffset, 7> leave{};  ///< by LeaveReason; guest RIP is in EngineData::rip
     CodeOffset tlb_miss = 0;
     CodeOffset string = 0;  ///< scratch1 = StringInfo; EngineData::rip is the instruction
-    /// Indirect jump to the guest address in scratch0, flags in memory, by TlbMode.
-    std::array<CodeOffset, mmu::tlb_modes> indirect{};
+    /// Indirect jump to the guest address in scratch0, flags in memory, by lane.
+    std::array<CodeOffset, EngineData::lanes> indirect{};
     /// Where the bottom of each shadow stack returns to.
-    std::array<CodeOffset, mmu::tlb_modes> underflow{};
+    std::array<CodeOffset, EngineData::lanes> underflow{};
     CodeOffset end = 0;
 };
 
@@ -65,7 +72,7 @@ Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tl
 void emit_save_flags(Emitter& e, EngineData& d);
 /// The reverse. Uses scratch1.
 void emit_restore_flags(Emitter& e, EngineData& d);
-/// Looks the guest address in scratch0 up in the jump cache: index in scratch1, "not equal" on a miss.
+/// Looks the guest address in scratch0 (NarrowMode::key) up in the jump cache: index in scratch1, "not equal" on a miss.
 void emit_jump_probe(Emitter& e, EngineData::JumpCache& cache);
 /// Where the hit's host address is, after emit_jump_probe.
 Xbyak::Address jump_target(Emitter& e, EngineData::JumpCache& cache);

@@ -44,6 +44,30 @@ u64 handle_tlb_miss(mmu::Mmu& mmu, EngineData& data, u64 gva, u32 info) {
     return reinterpret_cast<u64>(host);
 }
 
+namespace {
+
+/// RCX, RSI and RDI of a string instruction, as wide as its addresses.
+struct Counters {
+    u64 mask;
+    [[nodiscard]] u64 get(u64 reg) const { return reg & mask; }
+    void set(u64& reg, u64 value) const {
+        reg = mask == 0xffff ? (reg & ~mask) | (value & mask) : value & mask;
+    }
+};
+
+/// Linear address of [offset, offset + size) in `seg`, and how many bytes from there on the segment and the
+/// address size allow. 0: not even those.
+u64 in_segment(const EngineData& data, unsigned seg, u64 offset, u64 mask, unsigned size, bool write,
+               Gva& linear) {
+    const EngineData::SegmentBounds& b = data.segment[seg];
+    linear = static_cast<u32>(b.base + offset);
+    const i64 last = std::min(b.last[write][0], static_cast<i64>(mask));
+    const i64 bytes = last - static_cast<i64>(offset) + 1;
+    return bytes < static_cast<i64>(size) ? 0 : static_cast<u64>(bytes);
+}
+
+}  // namespace
+
 // SAFETY (inline assembly): both ranges lie within one page of guest RAM each, as host_address gave them.
 u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
     x86::VcpuState& s = mmu.vcpu().state;
@@ -53,18 +77,28 @@ u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
     const mmu::TlbMode mode = StringInfo::mode(info);
     data.reason = LeaveReason::declined;
     if (s.rflags & x86::flag::df) return 0;
-    u64 left = rep ? rcx : 1;
+    const unsigned narrow = StringInfo::narrow_bits(info);
+    const Counters wide{narrow == 16 ? 0xffff : narrow == 32 ? 0xffffffff : ~u64{0}};
+    u64 left = rep ? wide.get(rcx) : 1;
     while (left) {
-        u64 bytes = page_size - (rdi & page_mask);
-        if (movs) bytes = std::min(bytes, page_size - (rsi & page_mask));
+        Gva source = rsi, destination = rdi;
+        u64 bytes = ~u64{0};
+        if (narrow) {
+            bytes = in_segment(data, x86::es, wide.get(rdi), wide.mask, size, true, destination);
+            if (movs)
+                bytes = std::min(bytes, in_segment(data, StringInfo::segment(info), wide.get(rsi), wide.mask,
+                                                   size, false, source));
+        }
+        bytes = std::min(bytes, page_size - (destination & page_mask));
+        if (movs) bytes = std::min(bytes, page_size - (source & page_mask));
         const u64 count = std::min(left, bytes / size);
         if (count == 0) return 0;  // an element crosses a page
         u8* from = nullptr;
         if (movs) {
-            from = host_address(mmu, data, rsi, false, mode);
+            from = host_address(mmu, data, source, false, mode);
             if (!from) return 0;
         }
-        u8* to = host_address(mmu, data, rdi, true, mode);
+        u8* to = host_address(mmu, data, destination, true, mode);
         if (!to) return 0;
         u64 n = count;
         const u64 rax = s.gpr[x86::rax];
@@ -78,10 +112,10 @@ u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
             case 4: asm volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
             default: asm volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
         }
-        rdi += count * size;
-        if (movs) rsi += count * size;
+        wide.set(rdi, rdi + count * size);
+        if (movs) wide.set(rsi, rsi + count * size);
         left -= count;
-        if (rep) rcx = left;
+        if (rep) wide.set(rcx, left);
         if (left && mmu.vcpu().signals.any()) {
             data.reason = LeaveReason::signalled;
             return 0;

@@ -48,15 +48,18 @@ struct Translator::Impl final : FaultClient {
 
     [[nodiscard]] bool can_run() const;
     Block* translate(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged);
+    [[nodiscard]] Treatment treat(const x86::Insn& insn, u64 rip, mmu::TlbMode mode) const;
     Block* translate_crossing(u64 rip, const mmu::Mmu::CodePage& page);
     void compile(Block& block, bool declined_after);
     Block* look_up(bool unmerged = false);
     LeaveReason enter(const Block& block);
-    LeaveReason enter(u64 host, mmu::TlbMode mode);
+    LeaveReason enter(u64 host, unsigned lane);
+    void select_mode();
     void count_exit(LeaveReason reason);
     [[nodiscard]] mmu::TlbMode current_mode() const {
         return mmu.mode_for(vcpu.state.cpl() == 3 ? mmu::Privilege::user : mmu::Privilege::supervisor);
     }
+    [[nodiscard]] Gva linear(u64 rip) const { return narrow ? narrow->linear(rip) : rip; }
     [[nodiscard]] const x86::InsnSet& insn_set() const {
         return vcpu.model ? vcpu.model->insns : x86::every_insn;
     }
@@ -82,6 +85,9 @@ struct Translator::Impl final : FaultClient {
     PerfMap perf_map;
     u64 seen_generation = 0;
     u32 flush_count = 0;
+    NarrowModes narrow_modes;
+    const NarrowMode* narrow = nullptr;  ///< mode of the 16- or 32-bit code that runs; null: 64-bit code
+    std::array<u32, EngineData::lanes> narrow_of_lane{};  ///< ids of the modes whose calls are in progress
     std::vector<x86::Insn> insns;
     std::vector<Gva> breakpoints;  ///< blocks end before them
     bool breakpoints_changed = false;
@@ -101,16 +107,60 @@ u64 unpack_flags(u64 rflags, u16 packed) {
 
 }  // namespace
 
-/// 64-bit code at CPL 0 or 3 without single-stepping, breakpoints, alignment checks or an
+/// Code at CPL 0 or 3 without single-stepping, breakpoints, alignment checks or an
 /// interrupt shadow; the reference engine takes the rest.
 bool Translator::Impl::can_run() const {
     const VcpuState& s = vcpu.state;
-    if (!s.code64() || s.interrupt_shadow) return false;
+    if (s.interrupt_shadow || (!s.code64() && !options.narrow_code)) return false;
     const unsigned cpl = s.cpl();
     if (cpl == 1 || cpl == 2) return false;
     if (s.rflags & (x86::flag::tf | x86::flag::rf)) return false;
     if (s.dr[7] & 0xff) return false;
     return !(cpl == 3 && (s.rflags & x86::flag::ac) && (s.cr0 & x86::cr0::am));
+}
+
+/// Once before anything that is looked up or entered under the state's mode.
+void Translator::Impl::select_mode() {
+    const VcpuState& s = vcpu.state;
+    if (s.code64()) {
+        narrow = nullptr;
+        return;
+    }
+    if (narrow_modes.full()) {
+        cache.flush();
+        ++flush_count;
+        narrow_modes.clear();
+        narrow_of_lane.fill(0);
+    }
+    narrow = &narrow_modes.find(narrow_mode(s));
+    load_segment_bounds(s, data);
+    data.narrow_key = narrow->key(0);
+    const unsigned lane = static_cast<unsigned>(current_mode()) + mmu::tlb_modes;
+    // Return addresses on its stack are EIPs of the mode that was there before.
+    if (std::exchange(narrow_of_lane[lane], narrow->id) != narrow->id) cache.reset_shadow(lane);
+}
+
+namespace {
+
+/// Whether a direct branch stays within its code segment.
+bool branches_inside(const x86::Insn& insn, Treatment treatment, u64 rip, const NarrowMode* narrow) {
+    if (!narrow) return true;
+    switch (treatment) {
+        case Treatment::jump:
+        case Treatment::conditional:
+        case Treatment::loop:
+        case Treatment::call: return branch_target(insn, rip) <= narrow->cs_limit;
+        default: return true;
+    }
+}
+
+}  // namespace
+
+Treatment Translator::Impl::treat(const x86::Insn& insn, u64 rip, mmu::TlbMode mode) const {
+    // All of an instruction lies within its segment (Intel SDM 3A 5.3).
+    if (narrow && rip + insn.length - 1 > narrow->cs_limit) return Treatment::decline;
+    const Treatment t = classify(insn, mode, narrow);
+    return branches_inside(insn, t, rip, narrow) ? t : Treatment::decline;
 }
 
 Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged) {
@@ -120,12 +170,13 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
         ++flush_count;
     }
     mmu.mark_code(page.gpa);
-    const unsigned offset = static_cast<unsigned>(rip & page_mask);
+    const unsigned offset = static_cast<unsigned>(linear(rip) & page_mask);
+    const x86::CodeSize size = narrow ? narrow->code : x86::CodeSize::bits64;
     const std::span<const u8> bytes(page.host + offset, page_size - offset);
     insns.clear();
     bool declined_after = false, after_sti = false;
     for (size_t at = 0; insns.size() < options.max_instructions && at < bytes.size();) {
-        if (at != 0 && breakpoint_at(rip + at)) {
+        if (at != 0 && breakpoint_at(linear(rip) + at)) {
             declined_after = true;
             break;
         }
@@ -134,7 +185,7 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
         const size_t n = std::min<size_t>(copy.size(), bytes.size() - at);
         std::copy_n(bytes.data() + at, n, copy.begin());
         x86::Insn insn;
-        const auto status = x86::decode(std::span(copy.data(), n), x86::CodeSize::bits64, insn, insn_set());
+        const auto status = x86::decode(std::span(copy.data(), n), size, insn, insn_set());
         if (status == x86::DecodeStatus::need_more) {
             if (insns.empty()) return translate_crossing(rip, page);
             break;
@@ -143,7 +194,7 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
             declined_after = true;
             break;
         }
-        const Treatment treatment = classify(insn, page.mode);
+        const Treatment treatment = treat(insn, rip + at, page.mode);
         if (treatment == Treatment::decline) {
             declined_after = true;
             break;
@@ -155,7 +206,7 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
         if (call && !options.continue_after_calls) break;
         after_sti = treatment == Treatment::sti;
     }
-    Block& block = cache.create(rip, page);
+    Block& block = cache.create(rip, narrow, page);
     block.unmerged = unmerged;
     compile(block, declined_after);
     return &block;
@@ -163,23 +214,27 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
 
 /// An instruction that goes on in the next page is a block of its own.
 Block* Translator::Impl::translate_crossing(u64 rip, const mmu::Mmu::CodePage& page) {
-    const auto fetched = mmu.fetch(rip);
-    const auto second = mmu.code_page((rip & ~page_mask) + page_size);
+    const Gva at = linear(rip), next = (at & ~page_mask) + page_size;
+    const auto fetched = mmu.fetch(at);
+    const auto second = mmu.code_page(next);
+    const x86::CodeSize size = narrow ? narrow->code : x86::CodeSize::bits64;
     x86::Insn insn;
-    if (fetched && second && second->host) {
+    // Outside 64-bit mode addresses wrap at 4 GiB.
+    const bool wraps = narrow && next >> 32;
+    if (!wraps && fetched && second && second->host) {
         mmu.mark_code(second->gpa);
-        const auto again = mmu.fetch(rip);  // what is there now that writes are seen
+        const auto again = mmu.fetch(at);  // what is there now that writes are seen
         if (again && again->available == again->bytes.size() &&
-            x86::decode(again->bytes, x86::CodeSize::bits64, insn, insn_set()) == x86::DecodeStatus::ok &&
-            classify(insn, page.mode) != Treatment::decline) {
+            x86::decode(again->bytes, size, insn, insn_set()) == x86::DecodeStatus::ok &&
+            treat(insn, rip, page.mode) != Treatment::decline) {
             insns.assign(1, insn);
-            Block& block = cache.create(rip, page, &*second);
+            Block& block = cache.create(rip, narrow, page, &*second);
             compile(block, false);
             return &block;
         }
     }
     insns.clear();
-    Block& block = cache.create(rip, page);
+    Block& block = cache.create(rip, narrow, page);
     compile(block, true);
     return &block;
 }
@@ -193,29 +248,31 @@ void Translator::Impl::compile(Block& block, bool declined_after) {
         vcpu.counters.add(Counter::blocks_translated);
         vcpu.counters.add(Counter::guest_instructions_translated, block.guest_instructions);
         vcpu.counters.add(Counter::code_bytes, block.end - block.begin + (block.cold_end - block.cold_begin));
-        perf_map.add(arena.code() + block.begin, block.end - block.begin, block.rip);
-        perf_map.add(arena.code() + block.cold_begin, block.cold_end - block.cold_begin, block.rip);
+        perf_map.add(arena.code() + block.begin, block.end - block.begin, block.linear);
+        perf_map.add(arena.code() + block.cold_begin, block.cold_end - block.cold_begin, block.linear);
     }
     cache.add(block);
 }
 
 /// The block at state.rip, or null when the reference engine must take the next step.
 Block* Translator::Impl::look_up(bool unmerged) {
-    if (breakpoint_at(vcpu.state.rip)) return nullptr;
-    const auto page = mmu.code_page(vcpu.state.rip);
-    if (!page || !page->host || !mmu.canonical(vcpu.state.rip)) return nullptr;
+    const u64 rip = vcpu.state.rip;
+    const Gva gva = linear(rip);
+    if (breakpoint_at(gva) || (narrow && rip > narrow->cs_limit)) return nullptr;
+    const auto page = mmu.code_page(gva);
+    if (!page || !page->host || !mmu.canonical(gva)) return nullptr;
     mmu::Mmu::CodePage at = *page;
     at.mode = current_mode();
-    Block* block = cache.find(vcpu.state.rip, at, unmerged);
+    Block* block = cache.find(rip, narrow, at, unmerged);
     if (block && block->crosses) {
         // Half of it is found by the key; the other half must be where it was, too.
-        const auto second = mmu.code_page((vcpu.state.rip & ~page_mask) + page_size);
+        const auto second = mmu.code_page((gva & ~page_mask) + page_size);
         if (!second || second->gpa != block->second_page) {
             cache.invalidate(block->gpa, 1);
             block = nullptr;
         }
     }
-    if (!block) block = translate(vcpu.state.rip, at, unmerged);
+    if (!block) block = translate(rip, at, unmerged);
     if (block->declines_first) return nullptr;
     cache.remember(*block);
     return block;
@@ -236,18 +293,17 @@ void Translator::Impl::count_exit(LeaveReason reason) {
 
 LeaveReason Translator::Impl::enter(const Block& block) {
     const CodeOffset entry = block.crosses ? block.entry_checked : block.entry_memory;
-    return enter(reinterpret_cast<u64>(arena.code() + entry), block.mode);
+    return enter(reinterpret_cast<u64>(arena.code() + entry), block.lane());
 }
 
-LeaveReason Translator::Impl::enter(u64 host, mmu::TlbMode tlb_mode) {
-    const unsigned mode = static_cast<unsigned>(tlb_mode);
-    data.shadow_sp = data.shadow_sp_of_mode[mode];
-    data.mode = mode;
+LeaveReason Translator::Impl::enter(u64 host, unsigned lane) {
+    data.shadow_sp = data.shadow_sp_of_lane[lane];
+    data.lane = lane;
     vcpu.counters.add(Counter::engine_entries);
     const observe::TimedScope timed(vcpu.counters.time, observe::Activity::translated);
     using Enter = void (*)(u64);
     reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter)(host);
-    data.shadow_sp_of_mode[data.mode] = data.shadow_sp;
+    data.shadow_sp_of_lane[data.lane] = data.shadow_sp;
     save_vector();
     count_exit(data.reason);
     return data.reason;
@@ -293,14 +349,16 @@ EngineExit Translator::Impl::run() {
         }
         if (vcpu.signals.any()) return finish(EngineExit::signalled);
         if (!can_run()) return finish(EngineExit::declined);
+        select_mode();
         // The jump cache answers what translated code would find there itself.
-        const mmu::TlbMode mode = current_mode();
-        const EngineData::JumpCache& jump = data.jump[static_cast<unsigned>(mode)];
+        const unsigned lane = static_cast<unsigned>(current_mode()) + (narrow ? mmu::tlb_modes : 0);
+        const EngineData::JumpCache& jump = data.jump[lane];
         const unsigned slot = EngineData::jump_index(vcpu.state.rip);
+        const u64 key = narrow ? narrow->key(vcpu.state.rip) : vcpu.state.rip;
         Block* block = nullptr;
         LeaveReason reason;
-        if (!std::exchange(missed, false) && jump.rip[slot] == vcpu.state.rip) {
-            reason = enter(jump.host[slot], mode);
+        if (!std::exchange(missed, false) && jump.rip[slot] == key) {
+            reason = enter(jump.host[slot], lane);
         } else {
             block = look_up();
             if (!block) return finish(EngineExit::declined);
