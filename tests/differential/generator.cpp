@@ -5,13 +5,11 @@
 #include <cstring>
 
 namespace triune::differential {
-namespace {
 
 using x86::Insn;
 using x86::Operand;
 using x86::OperandKind;
 
-/// Not reproducible, not for user mode, or about the host's own state.
 bool excluded(const Insn& i) {
     if (i.is_branch || i.privileged) return true;
     switch (i.mnemonic) {
@@ -75,6 +73,8 @@ bool excluded(const Insn& i) {
         default: return false;
     }
 }
+
+namespace {
 
 bool safe_operands(const Insn& i) {
     for (u8 n = 0; n < i.operand_count; ++n) {

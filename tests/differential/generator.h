@@ -12,6 +12,9 @@ namespace triune::differential {
 
 enum class Family { integer, vector };
 
+/// Not reproducible, not for user mode, or about the host's own state.
+bool excluded(const x86::Insn& insn);
+
 class Generator {
 public:
     explicit Generator(u64 seed) : random_(seed) {}

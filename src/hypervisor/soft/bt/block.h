@@ -24,9 +24,9 @@ struct DirectExit {
     CodeOffset stub = 0;   ///< what it points to while unlinked
     u64 target = 0;        ///< guest RIP
     FlagsAt flags = FlagsAt::host;
-    u8 lane = 0;                             ///< that the target runs in
-    bool unmerged = false;                   ///< to the target's variant without merged accesses
-    bool same_page = false;                  ///< target lies in the source's virtual page
+    u8 lane = 0;             ///< that the target runs in
+    bool unmerged = false;   ///< to the target's variant without merged accesses
+    bool same_page = false;  ///< target lies in the source's virtual page
     /// Signals must be looked for: a call, or not forward (it may be part of a loop), or after STI.
     bool polls = false;
 };

@@ -149,8 +149,8 @@ void BlockCompiler::ret(size_t i) {
     const Insn& insn = insns_[i];
     before_clobber(i);
     const int from = access_stack(i, guest_rsp(), 0, false);
-    const int bytes = static_cast<int>(slot_bytes(i)) +
-                      (insn.opcode == 0xc2 ? static_cast<u16>(insn.op[0].disp) : 0);
+    const int bytes =
+        static_cast<int>(slot_bytes(i)) + (insn.opcode == 0xc2 ? static_cast<u16>(insn.op[0].disp) : 0);
     if (narrow()) {
         load_narrow_target(insn, e_.ptr[t0() + from]);
         check_branch_target();

@@ -236,8 +236,7 @@ void BlockCompiler::bit_string(size_t i) {
     e_.lea(t0(), e_.ptr[t0() + t1() * (wide ? 8 : 4)]);
     if (insn.address_bits == 32) e_.mov(t0().cvt32(), t0().cvt32());
     if (insn.address_bits == 16) e_.movzx(t0().cvt32(), t0().cvt16());
-    if (narrow())
-        narrow_linear(mem.segment, insn.address_bits, 4, insn.mnemonic != ZYDIS_MNEMONIC_BT, false);
+    if (narrow()) narrow_linear(mem.segment, insn.address_bits, 4, insn.mnemonic != ZYDIS_MNEMONIC_BT, false);
     probe(wide ? 8 : 4, insn.mnemonic != ZYDIS_MNEMONIC_BT);
     before_execute(i);
     e_.mov(t1(), e_.qword_at(s_.data.spill));

@@ -81,7 +81,8 @@ private:
     [[nodiscard]] bool leaves_scratch1(size_t i) const;
     int access_stack(size_t i, const Xbyak::Reg64& base, int displacement, bool write);
     // 16- and 32-bit code (compile_narrow.cpp)
-    void narrow_offset(const x86::Insn& insn, const x86::Operand& mem, int adjust, const Xbyak::Reg32& target);
+    void narrow_offset(const x86::Insn& insn, const x86::Operand& mem, int adjust,
+                       const Xbyak::Reg32& target);
     void narrow_linear(unsigned seg, unsigned address_bits, unsigned bytes, bool write, bool leader);
     void narrow_fixed(unsigned seg, u32 offset, unsigned bytes, bool write);
     int narrow_access(size_t i, const x86::Operand& mem, unsigned size, bool write, bool* indexed);
@@ -160,9 +161,7 @@ private:
     }
     [[nodiscard]] u64 branch_target(size_t i) const { return bt::branch_target(insns_[i], rips_[i]); }
     /// What the instruction pushes or pops.
-    [[nodiscard]] unsigned slot_bytes(size_t i) const {
-        return narrow() ? insns_[i].operand_bits / 8u : 8;
-    }
+    [[nodiscard]] unsigned slot_bytes(size_t i) const { return narrow() ? insns_[i].operand_bits / 8u : 8; }
     [[nodiscard]] unsigned mode() const { return static_cast<unsigned>(block_.mode); }
     [[nodiscard]] unsigned lane() const { return block_.lane(); }
     [[nodiscard]] FlagsAt exit_flags() const {

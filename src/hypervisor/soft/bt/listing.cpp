@@ -101,8 +101,7 @@ private:
     }
     [[nodiscard]] std::string guest_text(size_t i) const {
         const Insn& insn = decoded_.insns[i];
-        return x86::disassemble(std::span(insn.bytes).first(insn.length), insn.code,
-                                decoded_.rips[i]);
+        return x86::disassemble(std::span(insn.bytes).first(insn.length), insn.code, decoded_.rips[i]);
     }
     /// Where guest instruction i's host code begins in the body; block_.end when it shares another's.
     [[nodiscard]] CodeOffset host_of(u64 guest_rip) const {

@@ -12,8 +12,8 @@ std::vector<u32> live_flags(std::span<const x86::Insn> block) {
     for (size_t i = block.size(); i-- > 0;) {
         const x86::Insn& insn = block[i];
         // PUSHF's image needs them all.
-        const bool pushf = insn.mnemonic == ZYDIS_MNEMONIC_PUSHFQ ||
-                           insn.mnemonic == ZYDIS_MNEMONIC_PUSHFD || insn.mnemonic == ZYDIS_MNEMONIC_PUSHF;
+        const bool pushf = insn.mnemonic == ZYDIS_MNEMONIC_PUSHFQ || insn.mnemonic == ZYDIS_MNEMONIC_PUSHFD ||
+                           insn.mnemonic == ZYDIS_MNEMONIC_PUSHF;
         if (insn.is_branch || pushf) {
             live[i] = all;
             continue;

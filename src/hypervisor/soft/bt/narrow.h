@@ -57,8 +57,7 @@ private:
         size_t operator()(const NarrowMode& m) const {
             const u64 rest = static_cast<u64>(m.code) | u64{m.stack_bits} << 2 |
                              static_cast<u64>(m.kind) << 8 | u64{m.flat} << 10;
-            return ((u64{m.cs_base} << 32 | m.cs_limit) * 0x9e3779b97f4a7c15) ^
-                   (rest * 0xc2b2ae3d27d4eb4f);
+            return ((u64{m.cs_base} << 32 | m.cs_limit) * 0x9e3779b97f4a7c15) ^ (rest * 0xc2b2ae3d27d4eb4f);
         }
     };
     struct Same {

@@ -72,7 +72,8 @@ Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tl
 void emit_save_flags(Emitter& e, EngineData& d);
 /// The reverse. Uses scratch1.
 void emit_restore_flags(Emitter& e, EngineData& d);
-/// Looks the guest address in scratch0 (NarrowMode::key) up in the jump cache: index in scratch1, "not equal" on a miss.
+/// Looks the guest address in scratch0 (NarrowMode::key) up in the jump cache: index in scratch1, "not equal"
+/// on a miss.
 void emit_jump_probe(Emitter& e, EngineData::JumpCache& cache);
 /// Where the hit's host address is, after emit_jump_probe.
 Xbyak::Address jump_target(Emitter& e, EngineData::JumpCache& cache);
