@@ -101,15 +101,17 @@ TEST_F(VirtioQueueTest, PushReportsDmaToCodeWatchers) {
     configure();
     m.memory->page_flags(0x6000) |= memory::page_has_code;
     m.memory->page_flags(0x7000) |= memory::page_has_code;
+    for (const Gpa page : {Gpa{0x5000}, Gpa{0x6000}, Gpa{0x7000}, ring->used()})
+        m.memory->page_flags(page) |= memory::page_clean;
     ring->add(0, {{0x5ff0, 0x20, true}, {0x7000, 0x10, true}});
     ASSERT_EQ(q.pop(c), Pop::chain);
     q.push(c, 0x20);
     ASSERT_EQ(watcher.ranges.size(), 1U) << "only what was written: the second buffer was not";
     EXPECT_EQ(watcher.ranges[0].first & ~page_mask, 0x6000U);
-    EXPECT_TRUE(m.memory->page_flags(0x5000) & memory::page_dirty);
-    EXPECT_TRUE(m.memory->page_flags(0x6000) & memory::page_dirty);
-    EXPECT_FALSE(m.memory->page_flags(0x7000) & memory::page_dirty);
-    EXPECT_TRUE(m.memory->page_flags(ring->used()) & memory::page_dirty);
+    EXPECT_FALSE(m.memory->page_flags(0x5000) & memory::page_clean);
+    EXPECT_FALSE(m.memory->page_flags(0x6000) & memory::page_clean);
+    EXPECT_TRUE(m.memory->page_flags(0x7000) & memory::page_clean);
+    EXPECT_FALSE(m.memory->page_flags(ring->used()) & memory::page_clean);
     m.memory->remove_code_watcher(&watcher);
 }
 

@@ -9,6 +9,7 @@
 /// others on its own, or elsewhere while it is known not to be in run(). Vm members marked "any thread" may
 /// be called while vCPUs run.
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "hypervisor/chip_state.h"
+#include "memory/dirty_log.h"
 #include "memory/guest_memory.h"
 #include "observe/counters.h"
 #include "x86/cpu_model.h"
@@ -34,6 +36,29 @@ public:
     virtual void port_write(u16 port, u32 value, unsigned size) = 0;
     virtual u64 mmio_read(Gpa gpa, unsigned size) = 0;
     virtual void mmio_write(Gpa gpa, u64 value, unsigned size) = 0;
+};
+
+/// A write that only wakes somebody (KVM's ioeventfd): it adds 1 to an eventfd and is complete, Io does not
+/// hear of it. Reads there go to Io as ever.
+struct IoEvent {
+    enum class Space : u8 { port, mmio };
+    Space space = Space::mmio;
+    u64 address = 0;
+    unsigned size = 4;         ///< of the write, exactly: 1, 2, 4 or (MMIO) 8
+    std::optional<u64> value;  ///< only a write of this value; none: of any
+    int fd = -1;               ///< an eventfd; the VM keeps a duplicate
+    bool operator==(const IoEvent&) const = default;
+};
+
+/// An eventfd whose signals are interrupts (KVM's irqfd). The VM reads it, nobody else does.
+struct IrqEvent {
+    int fd = -1;  ///< the VM keeps a duplicate
+    unsigned gsi = 0;
+    /// None (-1): each signal is an edge. Else an eventfd, and the line is level-triggered: a signal raises
+    /// it, the guest's end of interrupt lowers it and signals this eventfd, so that whoever still wants
+    /// the interrupt asks again.
+    int resample_fd = -1;
+    bool operator==(const IrqEvent&) const = default;
 };
 
 /// Why run() came back.
@@ -114,6 +139,30 @@ public:
     virtual Result<void> set_chip_state(const ChipState&) {
         return fail("this engine cannot take another interrupt chip's state");
     }
+
+    // Events, any thread. A write or signal that races with a removal may count before or after it. Removal
+    // wants what was given to add.
+
+    /// Fails where another event claims the same write.
+    virtual Result<void> add_io_event(const IoEvent& event) = 0;
+    virtual Result<void> remove_io_event(const IoEvent& event) = 0;
+    /// True where an IoEvent is cheaper than a call of Io, because that is an exit from the kernel.
+    [[nodiscard]] virtual bool io_events_save_exits() const { return false; }
+    virtual Result<void> add_irq_event(const IrqEvent& event) = 0;
+    virtual Result<void> remove_irq_event(const IrqEvent& event) = 0;
+    /// A number beyond the lines' that stands for a message in IrqEvent::gsi (KVM's MSI routes).
+    virtual Result<unsigned> add_msi_gsi(u64 address, u32 data) = 0;
+    virtual void remove_msi_gsi(unsigned gsi) = 0;
+
+    // The dirty log. `slot` counts in GuestMemory::slots(). Any thread but a vCPU's own, and without a lock
+    // that a device handler takes: vCPUs are waited for.
+
+    /// Starts to log writes to the slot's pages, by processors (page walks' A and D bits too) and by devices
+    /// through GuestMemory; or stops. A start begins with an empty log.
+    virtual Result<void> set_dirty_log(unsigned slot, bool on) = 0;
+    /// The pages written since the start or the last call, as a bitmap, and forgets them. A write that is
+    /// not in it will be in the next one; the bytes of those that are can be read when this returns.
+    virtual Result<memory::PageBitmap> take_dirty_log(unsigned slot) = 0;
 };
 
 struct VmConfig {

@@ -50,6 +50,14 @@ struct FakeVm final : hypervisor::Vm {
     }
     void set_gsi(unsigned, bool) override {}
     void signal_msi(u64, u32) override {}
+    Result<void> add_io_event(const hypervisor::IoEvent&) override { return fail("none"); }
+    Result<void> remove_io_event(const hypervisor::IoEvent&) override { return fail("none"); }
+    Result<void> add_irq_event(const hypervisor::IrqEvent&) override { return fail("none"); }
+    Result<void> remove_irq_event(const hypervisor::IrqEvent&) override { return fail("none"); }
+    Result<unsigned> add_msi_gsi(u64, u32) override { return fail("none"); }
+    void remove_msi_gsi(unsigned) override {}
+    Result<void> set_dirty_log(unsigned, bool) override { return fail("none"); }
+    Result<memory::PageBitmap> take_dirty_log(unsigned) override { return fail("none"); }
 
     std::function<hypervisor::Exit(unsigned, std::atomic<bool>&)> exit_of;
     unsigned expected = 3, refused = 99;

@@ -113,7 +113,7 @@ void GuestMemory::written(Gpa gpa, u64 size) {
         // The locked operation also orders the bytes before the look at page_has_code: whoever sets
         // that flag and reads the bytes afterwards sees either the new bytes or is told.
         for (u64 page = (s.offset + (first - s.gpa)) / page_size; page <= end_page; ++page)
-            seen |= flags_[page].fetch_or(page_dirty);
+            seen |= flags_[page].fetch_and(static_cast<u8>(~page_clean));
     }
     if (seen & page_has_code) notify_code_written(gpa, size);
 }

@@ -42,7 +42,9 @@ public:
 inline constexpr u8 page_has_code = 1;  ///< some engine caches what it decoded from this page
 /// Besides page_has_code: no vCPU holds a cached permission to write to the page any more.
 inline constexpr u8 page_code_settled = 4;
-inline constexpr u8 page_dirty = 2;  ///< written since the dirty log was last read
+/// A dirty log watches the page, and nobody has written to it since the log was taken (dirty_log.h).
+/// Whoever writes clears it; a cached permission to write is only given where it is clear.
+inline constexpr u8 page_clean = 2;
 
 class GuestMemory {
 public:
@@ -72,7 +74,7 @@ public:
     }
 
     /// Device (DMA) and loader access. False when any byte is not RAM; then nothing was done.
-    /// Writes set dirty flags and tell the code watchers. May span slots. To write(), a read-only
+    /// Writes go into the dirty log and tell the code watchers. May span slots. To write(), a read-only
     /// slot is not RAM: loaders fill ROM through host() before the guest runs.
     [[nodiscard]] bool read(Gpa gpa, void* to, u64 size) const;
     [[nodiscard]] bool write(Gpa gpa, const void* from, u64 size);
@@ -93,6 +95,9 @@ public:
         const Slot* s = slot_of(gpa);
         return flags_[(s->offset + (gpa - s->gpa)) / page_size];
     }
+
+    /// Flags of the page at `offset` of the memfd.
+    [[nodiscard]] std::atomic<u8>& flags_at(u64 offset) { return flags_[offset / page_size]; }
 
     /// Any thread; a watcher that was removed is not called any more.
     void add_code_watcher(CodeWatcher* w) {

@@ -117,20 +117,21 @@ TEST(GuestMemory, RomRefusesWrites) {
     EXPECT_EQ(v, 0u);
 }
 
-TEST(GuestMemory, WritesSetDirtyFlags) {
+TEST(GuestMemory, WritesClearCleanFlags) {
     auto m = make(4 * page_size);
     ASSERT_TRUE(m->add_slot(0, 4 * page_size, 0));
+    for (Gpa page = 0; page < 4 * page_size; page += page_size) m->page_flags(page) = page_clean;
     ASSERT_TRUE(m->write_value(2 * page_size - 2, u32{1}));
-    EXPECT_EQ(m->page_flags(0), 0);
-    EXPECT_EQ(m->page_flags(page_size), page_dirty);
-    EXPECT_EQ(m->page_flags(2 * page_size), page_dirty);
-    EXPECT_EQ(m->page_flags(3 * page_size), 0);
+    EXPECT_EQ(m->page_flags(0), page_clean);
+    EXPECT_EQ(m->page_flags(page_size), 0);
+    EXPECT_EQ(m->page_flags(2 * page_size), 0);
+    EXPECT_EQ(m->page_flags(3 * page_size), page_clean);
     m->written(3 * page_size + 1, 1);
-    EXPECT_EQ(m->page_flags(3 * page_size), page_dirty);
+    EXPECT_EQ(m->page_flags(3 * page_size), 0);
     m->written(~u64{0} - 1, 100);  // nothing there, nothing wraps to 0
-    EXPECT_EQ(m->page_flags(0), 0);
+    EXPECT_EQ(m->page_flags(0), page_clean);
     m->written(0, ~u64{0});
-    EXPECT_EQ(m->page_flags(0), page_dirty);
+    EXPECT_EQ(m->page_flags(0), 0);
 }
 
 TEST(GuestMemory, PlainPagesDoNotTellWatchers) {
@@ -150,7 +151,7 @@ TEST(GuestMemory, CodePageLosesItsFlagAtFirst) {
     m->page_flags(0x11000) |= page_has_code;
     ASSERT_TRUE(m->write_value(0x11ffe, u32{1}));  // into the next, plain page too
     EXPECT_EQ(r.told, (std::vector<Recorder::Range>{{0x11000, page_size}}));
-    EXPECT_EQ(m->page_flags(0x11000), page_dirty);
+    EXPECT_EQ(m->page_flags(0x11000), 0);
     ASSERT_TRUE(m->write_value(0x11000, u32{1}));
     EXPECT_EQ(r.told.size(), 1u);
 }

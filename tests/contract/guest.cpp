@@ -153,6 +153,11 @@ void Bench::port_write(u16 port, u32 value, unsigned) {
         case 0xf7:
             if (on_port_f7) on_port_f7(value);
             break;
+        case 0xf8: {
+            const std::lock_guard lock(mutex_);
+            port_f8.push_back(value);
+            break;
+        }
         default: break;
     }
 }

@@ -39,6 +39,7 @@ public:
     std::string log;                      ///< what it wrote to 0xe9
     std::string trouble;                  ///< shutdown, timeout or internal error, with vCPU states
     std::function<void(u32)> on_port_f7;  ///< further hook: called with what is written to 0xf7
+    std::vector<u32> port_f8;             ///< what a vCPU wrote to 0xf8
 
     /// For a person: everything about a guest that did not pass.
     [[nodiscard]] std::string story();

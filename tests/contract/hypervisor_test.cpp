@@ -2,11 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the contract promises its callers: exits, kicks, state in and out, errors.
-#include <gtest/gtest.h>
-
-#include <chrono>
-
-#include "guest.h"
+#include "contract.h"
 
 namespace triune::contract {
 namespace {
@@ -14,29 +10,6 @@ namespace {
 using hypervisor::Exit;
 using hypervisor::Kicked;
 using hypervisor::Shutdown;
-
-class Contract : public ::testing::TestWithParam<const char*> {
-protected:
-    void SetUp() override {
-        if (!bench.unavailable.empty()) GTEST_SKIP() << bench.unavailable;
-    }
-    /// One vCPU at 0:0x8000 with `code` there, on this thread.
-    void start(std::initializer_list<u8> code) {
-        bench.load(0x8000, std::vector<u8>(code));
-        vcpu = std::move(bench.vm().create_vcpu(0).value());
-        vcpu->set_state(real_mode_at(vcpu->state(), 0x8000));
-    }
-    /// Kicks the vCPU after a while.
-    std::thread kick_later() {
-        return std::thread([this] {
-            std::this_thread::sleep_for(std::chrono::milliseconds(20));
-            vcpu->kick();
-        });
-    }
-
-    Bench bench{GetParam()};
-    std::unique_ptr<hypervisor::Vcpu> vcpu;
-};
 
 TEST_P(Contract, PowerOnState) {
     vcpu = std::move(bench.vm().create_vcpu(0).value());

@@ -1,5 +1,6 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
+#include "hypervisor/kvm/events.h"
 #include "hypervisor/kvm/vcpu.h"
 
 namespace triune::hypervisor {
@@ -34,6 +35,30 @@ public:
         msi.data = data;
         call(state_->fd(), KVM_SIGNAL_MSI, &msi);
     }
+
+    Result<void> add_io_event(const IoEvent& event) override {
+        return set_io_event(state_->fd(), event, true);
+    }
+    Result<void> remove_io_event(const IoEvent& event) override {
+        return set_io_event(state_->fd(), event, false);
+    }
+    [[nodiscard]] bool io_events_save_exits() const override { return true; }
+    Result<void> add_irq_event(const IrqEvent& event) override {
+        if (!state_->routing().exists(event.gsi))
+            return fail(
+                "interrupt event: GSI " + std::to_string(event.gsi) + " is neither a line nor a message",
+                EINVAL);
+        return set_irq_event(state_->fd(), event, true);
+    }
+    Result<void> remove_irq_event(const IrqEvent& event) override {
+        return set_irq_event(state_->fd(), event, false);
+    }
+    Result<unsigned> add_msi_gsi(u64 address, u32 data) override {
+        return state_->routing().add_message(address, data);
+    }
+    void remove_msi_gsi(unsigned gsi) override { state_->routing().remove_message(gsi); }
+    Result<void> set_dirty_log(unsigned slot, bool on) override { return state_->set_dirty_log(slot, on); }
+    Result<memory::PageBitmap> take_dirty_log(unsigned slot) override { return state_->take_dirty_log(slot); }
 
 private:
     std::shared_ptr<VmState> state_;

@@ -65,6 +65,11 @@ Result<u32> Routing::add_message(u64 address, u32 data) {
     return gsi;
 }
 
+bool Routing::exists(u32 gsi) {
+    const std::lock_guard lock(mutex_);
+    return gsi < lines || messages_.contains(gsi);
+}
+
 void Routing::remove_message(u32 gsi) {
     const std::lock_guard lock(mutex_);
     if (messages_.erase(gsi)) (void)publish_locked();

@@ -28,6 +28,8 @@ public:
     /// A GSI whose rising edge sends this message.
     Result<u32> add_message(u64 address, u32 data);
     void remove_message(u32 gsi);
+    /// A line or a message.
+    bool exists(u32 gsi);
 
 private:
     Result<void> publish_locked();

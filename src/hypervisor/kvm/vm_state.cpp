@@ -11,19 +11,6 @@ namespace {
 /// the firmware's 16 MB.
 constexpr u64 identity_map_gpa = 0xfeffc000, tss_gpa = 0xfeffd000;
 
-Result<void> set_memory(int vm, u32 number, const memory::Slot& slot, bool readonly_works) {
-    kvm_userspace_memory_region region{};
-    region.slot = number;
-    region.flags = slot.readonly && readonly_works ? KVM_MEM_READONLY : 0;
-    region.guest_phys_addr = slot.gpa;
-    region.memory_size = slot.size;
-    region.userspace_addr = reinterpret_cast<u64>(slot.host);
-    if (call(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0)
-        return fail_errno("KVM: " + std::to_string(slot.size >> 10) +
-                          " KiB of guest memory cannot be mapped");
-    return {};
-}
-
 Result<void> enable(int vm, u32 capability, u64 argument) {
     kvm_enable_cap enable{};
     enable.cap = capability;
@@ -85,12 +72,46 @@ Result<void> VmState::create_chips() {
     return routing_->set_lines();
 }
 
-Result<void> VmState::map_memory() {
-    u32 number = 0;
-    const bool readonly_works = device_.has(KVM_CAP_READONLY_MEM);
-    for (const memory::Slot& slot : config_.memory->slots())
-        if (auto r = set_memory(fd(), number++, slot, readonly_works); !r) return r;
+Result<void> VmState::set_memory(unsigned number, const memory::Slot& slot, bool log) const {
+    kvm_userspace_memory_region region{};
+    region.slot = number;
+    region.flags = slot.readonly && device_.has(KVM_CAP_READONLY_MEM) ? KVM_MEM_READONLY : 0;
+    if (log) region.flags |= KVM_MEM_LOG_DIRTY_PAGES;
+    region.guest_phys_addr = slot.gpa;
+    region.memory_size = slot.size;
+    region.userspace_addr = reinterpret_cast<u64>(slot.host);
+    if (call(fd(), KVM_SET_USER_MEMORY_REGION, &region) < 0)
+        return fail_errno("KVM: " + std::to_string(slot.size >> 10) +
+                          " KiB of guest memory cannot be mapped");
     return {};
+}
+
+Result<void> VmState::map_memory() {
+    unsigned number = 0;
+    for (const memory::Slot& slot : config_.memory->slots())
+        if (auto r = set_memory(number++, slot, false); !r) return r;
+    return {};
+}
+
+Result<void> VmState::set_dirty_log(unsigned slot, bool on) {
+    if (auto r = dma_log_.set(slot, on); !r) return r;
+    const memory::Slot& s = config_.memory->slots()[slot];
+    // A log that is on already is begun anew.
+    if (on)
+        if (auto r = set_memory(slot, s, false); !r) return r;
+    return set_memory(slot, s, on);
+}
+
+Result<memory::PageBitmap> VmState::take_dirty_log(unsigned slot) {
+    auto pages = dma_log_.take(slot);
+    if (!pages) return pages;
+    memory::PageBitmap written(pages->size());
+    kvm_dirty_log log{};
+    log.slot = slot;
+    log.dirty_bitmap = written.data();
+    if (call(fd(), KVM_GET_DIRTY_LOG, &log) < 0) return fail_errno("KVM: KVM_GET_DIRTY_LOG");
+    for (size_t i = 0; i < written.size(); ++i) (*pages)[i] |= written[i];
+    return pages;
 }
 
 Result<void> VmState::set_policy() {

@@ -27,12 +27,20 @@ public:
     /// Guest TSC = host TSC + this, on every vCPU from the start.
     [[nodiscard]] u64 tsc_offset() const { return tsc_offset_; }
     Routing& routing() { return *routing_; }
+    /// KVM's log of what its vCPUs write, and ours of what devices do.
+    Result<void> set_dirty_log(unsigned slot, bool on);
+    Result<memory::PageBitmap> take_dirty_log(unsigned slot);
     /// True once for each index.
     bool take_index(unsigned index);
 
 private:
     VmState(const VmConfig& config, Device device, base::Fd fd)
-        : config_(config), device_(std::move(device)), fd_(std::move(fd)), taken_(config.cpus) {}
+        : config_(config),
+          device_(std::move(device)),
+          fd_(std::move(fd)),
+          dma_log_(*config.memory),
+          taken_(config.cpus) {}
+    Result<void> set_memory(unsigned number, const memory::Slot& slot, bool log) const;
     Result<void> choose_model();
     Result<void> create_chips();
     Result<void> map_memory();
@@ -44,6 +52,7 @@ private:
     x86::CpuModel model_;
     u64 tsc_offset_ = 0;
     std::optional<Routing> routing_;
+    memory::DirtyLog dma_log_;
     std::mutex mutex_;
     std::vector<bool> taken_;
 };

@@ -28,7 +28,7 @@ SoftVcpu::SoftVcpu(std::shared_ptr<VmState> vm, unsigned index)
       slot_(vm_->slot(index)),
       c_(slot_.context()),
       apic_(vm_->chip().apic(index)),
-      io_(vm_->chip(), index, *vm_->config().io, c_.counters.time),
+      io_(vm_->chip(), index, vm_->io_events(), *vm_->config().io, c_.counters.time),
       mmu_(c_, slot_.arena->tlb()),
       system_(c_, mmu_),
       interp_(system_),

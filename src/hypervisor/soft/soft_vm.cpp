@@ -34,6 +34,18 @@ public:
         state_->chip().set_state(s);
         return {};
     }
+    Result<void> add_io_event(const IoEvent& event) override { return state_->io_events().add(event); }
+    Result<void> remove_io_event(const IoEvent& event) override { return state_->io_events().remove(event); }
+    Result<void> add_irq_event(const IrqEvent& event) override { return state_->irq_events().add(event); }
+    Result<void> remove_irq_event(const IrqEvent& event) override {
+        return state_->irq_events().remove(event);
+    }
+    Result<unsigned> add_msi_gsi(u64 address, u32 data) override {
+        return state_->irq_events().add_message(address, data);
+    }
+    void remove_msi_gsi(unsigned gsi) override { state_->irq_events().remove_message(gsi); }
+    Result<void> set_dirty_log(unsigned slot, bool on) override { return state_->set_dirty_log(slot, on); }
+    Result<memory::PageBitmap> take_dirty_log(unsigned slot) override { return state_->take_dirty_log(slot); }
 
 private:
     std::shared_ptr<VmState> state_;

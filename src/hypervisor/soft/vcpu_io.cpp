@@ -40,8 +40,10 @@ u32 VcpuIo::port_read(u16 port, unsigned size) {
 
 void VcpuIo::port_write(u16 port, u32 value, unsigned size) {
     const observe::TimedScope timed(time_, observe::Activity::devices);
-    if (!touches_chip(port, size)) [[likely]]
-        return next_.port_write(port, value, size);
+    if (!touches_chip(port, size)) [[likely]] {
+        if (!events_.write(IoEvent::Space::port, port, value, size)) next_.port_write(port, value, size);
+        return;
+    }
     for (unsigned i = 0; i < size; ++i) {
         const u16 p = static_cast<u16>(port + i);
         const u8 byte = static_cast<u8>(value >> i * 8);
@@ -78,7 +80,7 @@ void VcpuIo::mmio_write(Gpa gpa, u64 value, unsigned size) {
         if (!(offset & 3)) chip_.ioapic().write(offset, static_cast<u32>(value & base::low_mask(size * 8)));
         return;
     }
-    next_.mmio_write(gpa, value, size);
+    if (!events_.write(IoEvent::Space::mmio, gpa, value, size)) next_.mmio_write(gpa, value, size);
 }
 
 }  // namespace triune::hypervisor::soft

@@ -2,17 +2,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "hypervisor/hypervisor.h"
+#include "hypervisor/soft/io_events.h"
 #include "hypervisor/soft/irqchip/irqchip.h"
 
 namespace triune::hypervisor::soft {
 
 /// One vCPU's way to devices: the interrupt chip's ports and register pages are taken out, the
-/// rest goes on to the VM's Io.
+/// rest goes on to the VM's Io, unless the write is an event's.
 class VcpuIo final : public Io {
 public:
-    VcpuIo(irqchip::IrqChip& chip, unsigned vcpu, Io& next, observe::TimeLedger& time)
-        : chip_(chip), apic_(chip.apic(vcpu)), next_(next), time_(time) {}
+    VcpuIo(irqchip::IrqChip& chip, unsigned vcpu, const IoEvents& events, Io& next, observe::TimeLedger& time)
+        : chip_(chip), apic_(chip.apic(vcpu)), events_(events), next_(next), time_(time) {}
 
     u32 port_read(u16 port, unsigned size) override;
     void port_write(u16 port, u32 value, unsigned size) override;
@@ -26,6 +26,7 @@ private:
 
     irqchip::IrqChip& chip_;
     irqchip::Lapic& apic_;
+    IoEvents::View events_;
     Io& next_;
     observe::TimeLedger& time_;
 };

@@ -52,6 +52,7 @@ Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
     }
     vm->chip_ = std::make_unique<irqchip::IrqChip>(contexts, *config.loop);
     for (unsigned i = 0; i < config.cpus; ++i) contexts[i]->apic = &vm->chip_->apic(i);
+    vm->irq_events_ = std::make_unique<IrqEvents>(*vm->chip_, *config.loop);
     config.memory->add_code_watcher(vm.get());
     return vm;
 }
@@ -65,6 +66,11 @@ VmState::~VmState() { config_.memory->remove_code_watcher(this); }
 // vCPUs in here at once are both outside, so neither waits for the other.
 void VmState::drop_write_permissions(unsigned self) {
     slots_[self]->in_guest.store(0, std::memory_order_seq_cst);
+    drop_permissions_but(self);
+    slots_[self]->in_guest.store(1, std::memory_order_seq_cst);
+}
+
+void VmState::drop_permissions_but(size_t self) {
     for (size_t i = 0; i < slots_.size(); ++i)
         if (i != self) mark(slots_[i]->context(), cpu::Signal::tlb_write_flush);
     for (size_t i = 0; i < slots_.size(); ++i) {
@@ -80,7 +86,20 @@ void VmState::drop_write_permissions(unsigned self) {
                 ::sched_yield();
         }
     }
-    slots_[self]->in_guest.store(1, std::memory_order_seq_cst);
+}
+
+// A page is clean before the permissions go, so whoever fills its TLB anew makes it dirty first; what was
+// written before with an old permission is in the bitmap, because the page was dirty then.
+Result<void> VmState::set_dirty_log(unsigned slot, bool on) {
+    auto done = dirty_log_.set(slot, on);
+    if (done && on) drop_permissions_but(slots_.size());
+    return done;
+}
+
+Result<memory::PageBitmap> VmState::take_dirty_log(unsigned slot) {
+    auto written = dirty_log_.take(slot);
+    if (written) drop_permissions_but(slots_.size());
+    return written;
 }
 
 void VmState::code_written(Gpa gpa, u64 size) {

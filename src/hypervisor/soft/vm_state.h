@@ -13,6 +13,8 @@
 
 #include "base/mutex.h"
 #include "hypervisor/hypervisor.h"
+#include "hypervisor/soft/io_events.h"
+#include "hypervisor/soft/irq_events.h"
 #include "hypervisor/soft/irqchip/irqchip.h"
 #include "hypervisor/soft/mmu/arena.h"
 
@@ -45,16 +47,26 @@ public:
     const VmConfig& config() const { return config_; }
     VcpuSlot& slot(unsigned index) { return *slots_[index]; }
     irqchip::IrqChip& chip() { return *chip_; }
+    IoEvents& io_events() { return io_events_; }
+    IrqEvents& irq_events() { return *irq_events_; }
+
+    Result<void> set_dirty_log(unsigned slot, bool on);
+    Result<memory::PageBitmap> take_dirty_log(unsigned slot);
 
     void drop_write_permissions(unsigned self) override;
     void code_written(Gpa gpa, u64 size) override;
 
 private:
-    explicit VmState(const VmConfig& config) : config_(config) {}
+    explicit VmState(const VmConfig& config) : config_(config), dirty_log_(*config.memory) {}
+    /// When this returns, no vCPU but `self` (none: slots_.size()) holds a write permission that it had.
+    void drop_permissions_but(size_t self);
 
     VmConfig config_;
     std::vector<std::unique_ptr<VcpuSlot>> slots_;
     std::unique_ptr<irqchip::IrqChip> chip_;
+    std::unique_ptr<IrqEvents> irq_events_;
+    IoEvents io_events_;
+    memory::DirtyLog dirty_log_;
 };
 
 }  // namespace triune::hypervisor::soft

@@ -110,7 +110,7 @@ TEST_F(VmStateTest, WrittenCodeIsQueuedForEveryVcpuAndBounded) {
 
 TEST_F(VmStateTest, ChipPortsAreTakenOutByteByByte) {
     observe::TimeLedger time;
-    VcpuIo to(vm->chip(), 0, io, time);
+    VcpuIo to(vm->chip(), 0, vm->io_events(), io, time);
     to.port_write(0x21, 0xfb, 1);
     EXPECT_EQ(to.port_read(0x21, 1), 0xfbu);
     EXPECT_TRUE(io.accesses.empty());
@@ -123,7 +123,7 @@ TEST_F(VmStateTest, ChipPortsAreTakenOutByteByByte) {
 
 TEST_F(VmStateTest, ApicPageFollowsItsBaseAndMode) {
     observe::TimeLedger time;
-    VcpuIo to(vm->chip(), 1, io, time);
+    VcpuIo to(vm->chip(), 1, vm->io_events(), io, time);
     EXPECT_EQ(to.mmio_read(0xfee00020, 4), 1u << 24);
     EXPECT_EQ(to.mmio_read(0xfee00023, 1), 1u);
     EXPECT_EQ(to.mmio_read(0xfee00024, 4), 0u);

@@ -48,7 +48,22 @@ void IoApic::set_pin(unsigned pin, bool asserted) {
     if (asserted) service(pin);
 }
 
+void IoApic::tell_ended(u8 vector) {
+    u32 ended = 0;
+    {
+        const base::MutexLock lock(mutex_);
+        for (unsigned pin = 0; pin < pins; ++pin)
+            if (static_cast<u8>(entry_[pin]) == vector && (entry_[pin] & level_trigger) &&
+                (entry_[pin] & remote_irr))
+                ended |= 1u << pin;
+    }
+    ended &= watched_.load(std::memory_order_seq_cst);
+    for (unsigned pin = 0; ended; ++pin, ended >>= 1)
+        if (ended & 1) ended_(pin);
+}
+
 void IoApic::eoi(u8 vector) {
+    if (watched_.load(std::memory_order_seq_cst) && ended_) tell_ended(vector);
     const base::MutexLock lock(mutex_);
     for (unsigned pin = 0; pin < pins; ++pin) {
         u64& e = entry_[pin];

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <functional>
 
 #include "base/mutex.h"
@@ -20,13 +21,18 @@ public:
     static constexpr unsigned pins = 24;
     static constexpr u64 window = 0x1000;
 
-    /// `send` gives true when a local APIC accepted the message.
-    explicit IoApic(std::function<bool(const Message&)> send) : send_(std::move(send)) { reset(); }
+    /// `send` gives true when a local APIC accepted the message. `ended`, called without the lock, hears of
+    /// the end of a level-triggered interrupt at a pin of watch_ends(), before the pin is looked at again.
+    explicit IoApic(std::function<bool(const Message&)> send, std::function<void(unsigned pin)> ended = {})
+        : send_(std::move(send)), ended_(std::move(ended)) {
+        reset();
+    }
 
     void reset();
     void set_pin(unsigned pin, bool asserted);
     /// End of interrupt from a local APIC.
     void eoi(u8 vector);
+    void watch_ends(u32 pins) { watched_.store(pins, std::memory_order_seq_cst); }
     /// `offset` in the 4 KB window.
     u32 read(u64 offset);
     void write(u64 offset, u32 value);
@@ -39,7 +45,11 @@ private:
     void write_register(u32 value) REQUIRES(mutex_);
     void service(unsigned pin) REQUIRES(mutex_);
 
+    void tell_ended(u8 vector);
+
     std::function<bool(const Message&)> send_;
+    std::function<void(unsigned)> ended_;
+    std::atomic<u32> watched_{0};
     base::Mutex mutex_;
     std::array<u64, pins> entry_ GUARDED_BY(mutex_){};
     u32 lines_ GUARDED_BY(mutex_) = 0;  ///< a bit a pin: asserted

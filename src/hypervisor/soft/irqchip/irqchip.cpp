@@ -5,11 +5,13 @@
 namespace triune::hypervisor::soft::irqchip {
 
 IrqChip::IrqChip(const std::vector<cpu::VcpuContext*>& vcpus, base::EventLoop& loop)
-    : pic_([this] {
-          // LINT0 of the boot processor; on the others nothing is wired.
-          if (!apics_.empty()) apics_[0]->lint0_rises();
-      }),
-      ioapic_([this](const Message& m) { return send(m); }),
+    : pic_(
+          [this] {
+              // LINT0 of the boot processor; on the others nothing is wired.
+              if (!apics_.empty()) apics_[0]->lint0_rises();
+          },
+          [this](unsigned irq) { ended_(irq); }),
+      ioapic_([this](const Message& m) { return send(m); }, [this](unsigned pin) { pin_ended(pin); }),
       pit_(loop, [this](bool level) { set_gsi(0, level); }) {
     LapicBus& bus = *this;
     for (cpu::VcpuContext* v : vcpus) apics_.push_back(std::make_unique<Lapic>(*v, bus, loop));
@@ -19,6 +21,12 @@ void IrqChip::set_gsi(unsigned gsi, bool level) {
     if (gsi < 16) pic_.set_irq(gsi, level);
     if (gsi == 2) return;  // cascade: no line reaches it
     ioapic_.set_pin(gsi == 0 ? 2 : gsi, level);
+}
+
+void IrqChip::watch_ends(u32 gsis) {
+    pic_.watch_ends(static_cast<u16>(gsis));
+    // GSI 0 is pin 2.
+    ioapic_.watch_ends((gsis & ~5u) | (gsis & 1) << 2);
 }
 
 void IrqChip::signal_msi(u64 address, u32 data) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -27,6 +28,10 @@ public:
     /// interrupt source override that the ACPI tables state); the pair's IR2 is its cascade.
     void set_gsi(unsigned gsi, bool level);
     void signal_msi(u64 address, u32 data);
+    /// `ended` hears, on the vCPU's thread and without a lock held, that the guest has ended the interrupt of
+    /// a GSI that is a bit of watch_ends(). To be set before vCPUs run.
+    void on_end_of_interrupt(std::function<void(unsigned gsi)> ended) { ended_ = std::move(ended); }
+    void watch_ends(u32 gsis);
 
     [[nodiscard]] static bool owns_port(u16 port) {
         return (port & 0xff7e) == 0x20 || (port >= 0x40 && port <= 0x43) || port == 0x61 ||
@@ -46,6 +51,7 @@ private:
     bool send(const Message& m) override;
     void send_all(const Message& m, int except) override;
     void broadcast_eoi(u8 vector) override { ioapic_.eoi(vector); }
+    void pin_ended(unsigned pin) { ended_(pin == 2 ? 0 : pin); }
     [[nodiscard]] bool extint_pending() const override { return pic_.output(); }
     int extint_acknowledge() override { return pic_.acknowledge(); }
     bool ferr(bool error) override;
@@ -53,6 +59,7 @@ private:
     static bool is_coprocessor(u16 port) { return (port & 0xfffe) == 0xf0; }
     static bool is_pit(u16 port) { return (port & 0xfffc) == 0x40 || port == 0x61; }
 
+    std::function<void(unsigned)> ended_ = [](unsigned) {};
     std::atomic<bool> ferr_{false}, ignne_{false};
     // The timers' handlers reach everything above them, so Pit and the APICs go first.
     PicPair pic_;

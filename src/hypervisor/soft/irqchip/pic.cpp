@@ -158,8 +158,15 @@ u8 PicPair::read(u16 port) {
     return v;
 }
 
+void PicPair::tell_ended(unsigned irqs) {
+    irqs &= watched_.load(std::memory_order_seq_cst);
+    for (unsigned irq = 0; irqs && ended_; ++irq, irqs >>= 1)
+        if (irqs & 1) ended_(irq);
+}
+
 void PicPair::write(u16 port, u8 value) {
-    const base::MutexLock lock(mutex_);
+    base::MutexLock lock(mutex_);
+    const unsigned before = in_service();
     if (port == 0x4d0)
         master_.set_elcr(value & elcr_mask[0]);
     else if (port == 0x4d1)
@@ -167,17 +174,28 @@ void PicPair::write(u16 port, u8 value) {
     else
         (port & 0x80 ? slave_ : master_).write(port & 1, value);
     update();
+    const unsigned ended = before & ~unsigned{in_service()};
+    lock.unlock();
+    tell_ended(ended);
 }
 
 int PicPair::acknowledge() {
-    const base::MutexLock lock(mutex_);
-    const int irq = master_.pending();
+    base::MutexLock lock(mutex_);
+    int irq = master_.pending();
     if (irq < 0) return -1;
     u8 vector = master_.acknowledge();
-    if (irq == static_cast<int>(cascade)) vector = slave_.acknowledge();
+    if (irq == static_cast<int>(cascade)) {
+        const int of_slave = slave_.pending();
+        irq = of_slave < 0 ? -1 : 8 + of_slave;
+        vector = slave_.acknowledge();
+    }
+    // With automatic end of interrupt that was its end too.
+    const unsigned ended = irq < 0 ? 0 : (1u << irq) & ~unsigned{in_service()};
     // INTR falls during INTA, so a further request is a new edge.
     output_.store(false, std::memory_order_seq_cst);
     update();
+    lock.unlock();
+    tell_ended(ended);
     return vector;
 }
 

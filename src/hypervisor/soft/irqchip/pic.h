@@ -25,6 +25,7 @@ public:
     /// Interrupt number that INT is asserted for, or -1.
     [[nodiscard]] int pending() const;
     [[nodiscard]] u8 elcr() const { return elcr_; }
+    [[nodiscard]] u8 in_service() const { return isr_; }
     void set_elcr(u8 value) { elcr_ = value; }
     [[nodiscard]] PicState state() const;
     void set_state(const PicState& s);
@@ -53,7 +54,9 @@ private:
 /// Threads: any. `rises` is called with the lock held when INTR goes high, and must not call back.
 class PicPair {
 public:
-    explicit PicPair(std::function<void()> rises) : rises_(std::move(rises)) {}
+    /// `ended`, called without the lock, hears of the end of an interrupt that is a bit of watch_ends().
+    explicit PicPair(std::function<void()> rises, std::function<void(unsigned irq)> ended = {})
+        : rises_(std::move(rises)), ended_(std::move(ended)) {}
 
     void set_irq(unsigned irq, bool level);
     /// Ports 0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1.
@@ -64,11 +67,18 @@ public:
     int acknowledge();
     [[nodiscard]] std::array<PicState, 2> state();
     void set_state(const std::array<PicState, 2>& s);
+    void watch_ends(u16 irqs) { watched_.store(irqs, std::memory_order_seq_cst); }
 
 private:
     void update() REQUIRES(mutex_);
+    [[nodiscard]] u16 in_service() const REQUIRES(mutex_) {
+        return static_cast<u16>(master_.in_service() | slave_.in_service() << 8);
+    }
+    void tell_ended(unsigned irqs);
 
     std::function<void()> rises_;
+    std::function<void(unsigned)> ended_;
+    std::atomic<u16> watched_{0};
     base::Mutex mutex_;
     Pic8259 master_ GUARDED_BY(mutex_){true}, slave_ GUARDED_BY(mutex_){false};
     std::atomic<bool> output_{false};

@@ -33,7 +33,8 @@ protected:
     }
 
     int rises = 0;
-    PicPair pic{[this] { ++rises; }};
+    std::vector<unsigned> ended;
+    PicPair pic{[this] { ++rises; }, [this](unsigned irq) { ended.push_back(irq); }};
 };
 
 TEST_F(PicTest, VectorIsBasePlusLine) {
@@ -188,6 +189,25 @@ TEST_F(PicTest, LinesBeyondAndTheCascadeAreNotLines) {
     pic.set_irq(2, true);
     pic.set_irq(16, true);
     EXPECT_FALSE(pic.output());
+}
+
+TEST_F(PicTest, EndsOfWatchedLinesAreTold) {
+    pic.watch_ends(1 << 4 | 1 << 12);
+    for (const unsigned irq : {4u, 5u, 12u}) {
+        pulse(irq);
+        pic.acknowledge();
+        pic.write(0xa0, 0x20);
+        EXPECT_EQ(ended.size(), irq == 12 ? 2u : irq - 4) << "before the master's end";
+        pic.write(0x20, 0x20);
+    }
+    EXPECT_EQ(ended, (std::vector<unsigned>{4, 12}));
+    pic.write(0x20, 0x20);  // nothing is in service
+    EXPECT_EQ(ended.size(), 2u);
+    ended.clear();
+    initialize(0x11, 0x03);  // automatic end of interrupt
+    pulse(4);
+    pic.acknowledge();
+    EXPECT_EQ(ended, std::vector<unsigned>{4});
 }
 
 }  // namespace

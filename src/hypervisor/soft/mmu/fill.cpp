@@ -27,18 +27,23 @@ std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode 
     const memory::Slot* slot = vcpu_.memory->slot_of(t.gpa);
     if (!slot) return t;
     t.host = slot->host + (t.gpa - slot->gpa);
-    const bool has_code =
-        vcpu_.memory->page_flags(t.gpa).load(std::memory_order_acquire) & memory::page_has_code;
-    t.writable = mapping->write_granted && !slot->readonly && !has_code;
+    auto& flags = vcpu_.memory->flags_at(slot->offset + (t.gpa - slot->gpa));
+    u8 page = flags.load(std::memory_order_acquire);
+    if ((page & memory::page_clean) && access == Access::write && !slot->readonly) [[unlikely]] {
+        flags.fetch_and(static_cast<u8>(~memory::page_clean), std::memory_order_seq_cst);
+        page &= static_cast<u8>(~memory::page_clean);
+    }
+    t.writable =
+        mapping->write_granted && !slot->readonly && !(page & (memory::page_has_code | memory::page_clean));
     if (access == Access::execute) return t;
     if (vcpu_.state.dr[7] & x86::dr7::enabled && page_watched(gva)) [[unlikely]]
         return t;
 
     const unsigned i = Tlb::index(gva);
     TlbEntry& e = entry(gva, mode);
-    const Gva page = gva & ~page_mask;
-    e.read_tag = page;
-    e.write_tag = t.writable ? page : Tlb::invalid_tag(i);
+    const Gva page_at = gva & ~page_mask;
+    e.read_tag = page_at;
+    e.write_tag = t.writable ? page_at : Tlb::invalid_tag(i);
     e.host = reinterpret_cast<u64>(t.host) & ~page_mask;
     e.gpa = t.gpa & ~page_mask;
     u64& word = tlb_.not_global[static_cast<unsigned>(mode)][i / 64];

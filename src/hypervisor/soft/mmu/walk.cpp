@@ -24,11 +24,13 @@ constexpr unsigned most_levels = 5;
 
 struct Entry {
     u64 value = 0;
+    Gpa gpa = 0;
     u8* host = nullptr;
 };
 
 Entry load_entry(const memory::GuestMemory& memory, Gpa gpa, unsigned bytes) {
     Entry e;
+    e.gpa = gpa;
     e.host = memory.host(gpa, bytes);
     if (!e.host) {
         e.value = low_mask(bytes * 8);  // nothing there: the bus floats high
@@ -41,7 +43,7 @@ Entry load_entry(const memory::GuestMemory& memory, Gpa gpa, unsigned bytes) {
 }
 
 /// Sets A (and D) unless the entry changed under our hands: then the walk is repeated.
-bool set_bits(Entry& e, unsigned bytes, u64 bits) {
+bool set_bits(memory::GuestMemory& memory, Entry& e, unsigned bytes, u64 bits) {
     if ((e.value & bits) == bits || !e.host) return true;
     bool done;
     if (bytes == 8) {
@@ -56,6 +58,10 @@ bool set_bits(Entry& e, unsigned bytes, u64 bits) {
     }
     if (!done) return false;
     e.value |= bits;
+    // The tables' pages are in the dirty log as any others.
+    auto& flags = memory.page_flags(e.gpa);
+    if (flags.load(std::memory_order_seq_cst) & memory::page_clean) [[unlikely]]
+        flags.fetch_and(static_cast<u8>(~memory::page_clean), std::memory_order_seq_cst);
     return true;
 }
 
@@ -167,11 +173,11 @@ private:
 
         for (unsigned l = format_.levels; l > level; --l) {
             if (format_.levels == 3 && l == 3) continue;  // PAE PDPTEs are not read here and have no A bit
-            if (!set_bits(visited[l - 1], format_.entry_bytes, pte::a)) return false;
+            if (!set_bits(memory_, visited[l - 1], format_.entry_bytes, pte::a)) return false;
         }
         Entry& leaf = visited[level - 1];
         const u64 bits = access_ == Access::write ? pte::a | pte::d : pte::a;
-        if (!set_bits(leaf, format_.entry_bytes, bits)) return false;
+        if (!set_bits(memory_, leaf, format_.entry_bytes, bits)) return false;
 
         const u64 page = u64{1} << shift;
         u64 frame;
