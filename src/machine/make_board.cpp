@@ -87,7 +87,7 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
     config.loop = &loop;
     auto vm = make_hypervisor(config);
     if (!vm) return std::unexpected(VmError{vm.error().message});
-    board->vm_ = std::make_unique<EngineSwitch>(std::move(*vm));
+    board->vm_ = std::make_unique<EngineSwitch>(std::move(*vm), *board->memory_);
     board->processors_ = std::make_unique<Processors>(*board->vm_, definition.cpus);
 
     GuestRequests requests{
