@@ -504,6 +504,28 @@ TEST(SiliconRegressions, UnalignedOperandInAMissingPage) {
     }
 }
 
+/// A pending x87 exception goes before the page fault of the x87 or MMX instruction that waits for it: the
+/// reference engine sorts it out. Other instructions do not wait.
+TEST(SiliconRegressions, PendingX87ExceptionBeforeThePageFault) {
+    for (const bool mmx : {true, false}) {
+        TestGuest guest;
+        Xbyak::CodeGenerator g;
+        if (mmx) {
+            g.psignb(g.mm7, g.ptr[g.rbx]);
+        } else {
+            g.mov(g.rax, g.ptr[g.rbx]);
+        }
+        guest.load(TestGuest::code, g);
+        x86::VcpuState& s = guest.state();
+        s.xsave[0] = 0x7e;                     // FCW: invalid operation is unmasked
+        s.xsave[2] = 0x81, s.xsave[3] = 0x80;  // FSW: IE, ES, B
+        s.xsave[512] = 1;                      // XSTATE_BV: x87
+        s.gpr[x86::rbx] = u64{1} << 30;        // no page is there
+        s.rip = TestGuest::code;
+        EXPECT_EQ(guest.translator().run(), mmx ? cpu::EngineExit::declined : cpu::EngineExit::shutdown);
+    }
+}
+
 /// What the processor model lacks is left to the reference engine, which raises #UD.
 TEST(Models, TranslatedCodeSeesTheModelOnly) {
     const x86::CpuModel core2 = *x86::make_cpu_model("core2", 1);
