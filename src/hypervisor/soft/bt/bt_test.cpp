@@ -504,6 +504,23 @@ TEST(SiliconRegressions, UnalignedOperandInAMissingPage) {
     }
 }
 
+/// A 32-bit address wraps before the segment's base is added, not after.
+TEST(SiliconRegressions, BitStringWithShortAddressAndSegmentBase) {
+    TestGuest guest;
+    const u8 btc[] = {0x67, 0x65, 0x0f, 0xbb, 0x31, 0xf4};  // btc gs:[ecx], esi
+    ASSERT_TRUE(guest.memory().write(TestGuest::code, btc, sizeof btc));
+    x86::VcpuState& s = guest.state();
+    s.seg[x86::gs].base = TestGuest::data;
+    s.gpr[x86::rcx] = 0xfffffff0;
+    s.gpr[x86::rsi] = 0x81;  // bit 1 of the word 16 bytes on: the offset is 0 again
+    EXPECT_TRUE(guest.run());
+    EXPECT_EQ(guest.at<u32>(TestGuest::data), 2u);
+    s.gpr[x86::rsi] = 0x61;  // 12 bytes on: 4 GB beyond the data, where nothing is
+    s.rip = TestGuest::code;
+    EXPECT_EQ(guest.translator().run(), cpu::EngineExit::shutdown);
+    EXPECT_EQ(guest.at<u32>(TestGuest::data - 4), 0u);
+}
+
 /// A pending x87 exception goes before the page fault of the x87 or MMX instruction that waits for it: the
 /// reference engine sorts it out. Other instructions do not wait.
 TEST(SiliconRegressions, PendingX87ExceptionBeforeThePageFault) {
