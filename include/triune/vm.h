@@ -64,7 +64,8 @@ struct FlatBinary {
 struct DeviceConfig {
     enum class Kind {
         isa_debug_exit,  ///< 4 ports; a write ends the VM with VmEnd::debug_exit
-        debugcon,        ///< a port whose bytes go to the host; reads give 0xe9
+        pc_testdev,  ///< interrupt lines, a latch and MMIO memory for processor test suites; `port` is unused
+        debugcon,    ///< a port whose bytes go to the host; reads give 0xe9
     } kind = Kind::debugcon;
     std::uint16_t port = 0;
     std::string path;  ///< debugcon: a file; empty: standard output

@@ -215,8 +215,13 @@ Parsed<DeviceConfig> parse_device(std::string_view text) {
         device = {Kind::isa_debug_exit, 0xf4, {}};
     else if (parts.front() == "debugcon")
         device = {Kind::debugcon, 0xe9, {}};
+    else if (text == "pc-testdev")
+        return DeviceConfig{Kind::pc_testdev, 0, {}};
+    else if (parts.front() == "pc-testdev")
+        return wrong("pc-testdev has no options");
     else
-        return wrong(fmt::format("'{}' is not a device: isa-debug-exit and debugcon are", parts.front()));
+        return wrong(
+            fmt::format("'{}' is not a device: isa-debug-exit, debugcon and pc-testdev are", parts.front()));
     const bool has_file = device.kind == Kind::debugcon;
     for (std::size_t i = 1; i < parts.size(); ++i) {
         const std::string_view part = parts[i];

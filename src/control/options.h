@@ -30,7 +30,7 @@ Parsed<SerialConfig> parse_serial(std::string_view text);
 Parsed<ModuleConfig> parse_module(std::string_view text);
 /// "ADDR" or "ADDR,real", "ADDR,protected", "ADDR,long". ADDR: decimal, 0x…, or a size such as 1M.
 Parsed<FlatBinary> parse_load(std::string_view text);
-/// "isa-debug-exit[,port=0xf4]", "debugcon[,port=0xe9][,file=PATH]".
+/// "isa-debug-exit[,port=0xf4]", "debugcon[,port=0xe9][,file=PATH]", "pc-testdev".
 Parsed<DeviceConfig> parse_device(std::string_view text);
 
 }  // namespace triune::control

@@ -95,11 +95,12 @@ TEST(ParseDevice, NamesAndOptions) {
     EXPECT_EQ(parse_device("isa-debug-exit")->port, 0xf4);
     EXPECT_EQ(parse_device("isa-debug-exit,port=0x501")->port, 0x501);
     EXPECT_EQ(parse_device("debugcon")->port, 0xe9);
+    EXPECT_EQ(parse_device("pc-testdev")->kind, Kind::pc_testdev);
     EXPECT_EQ(parse_device("debugcon,file=a,,b,port=1026")->path, "a,b");
     EXPECT_EQ(parse_device("debugcon,file=a,port=1026")->port, 0x402);
     for (const char* text :
          {"", "vga", "isa-debug-exit,port=", "isa-debug-exit,port=0x10000", "isa-debug-exit,file=x",
-          "debugcon,file=", "debugcon,", "debugcon,speed=3", "isa-debug-exit,0xf4"})
+          "debugcon,file=", "debugcon,", "debugcon,speed=3", "isa-debug-exit,0xf4", "pc-testdev,port=0xe0"})
         EXPECT_FALSE(parse_device(text)) << text;
 }
 

@@ -132,8 +132,9 @@ void RunCommand::declare(CLI::App& app) {
            "--device",
            parsed("--device", parse_device, [&d](const DeviceConfig& v) { d.devices.push_back(v); }),
            "A device for test kernels: isa-debug-exit[,port=0xf4] ends the VM with status (value << 1) | 1; "
-           "debugcon[,port=0xe9][,file=PATH] prints to standard output or a file (repeat for more)")
-        ->type_name("isa-debug-exit|debugcon[,…]")
+           "debugcon[,port=0xe9][,file=PATH] prints to standard output or a file; "
+           "pc-testdev has interrupt lines, a latch and MMIO memory for test suites (repeat for more)")
+        ->type_name("isa-debug-exit|debugcon|pc-testdev[,…]")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     app.add_option("--console",

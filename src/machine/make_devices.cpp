@@ -15,6 +15,7 @@
 #include "device/chipset.h"
 #include "device/debug_ports.h"
 #include "device/fw_cfg.h"
+#include "device/pc_testdev.h"
 #include "device/rtc.h"
 #include "device/uart.h"
 #include "device/virtio_blk.h"
@@ -50,6 +51,7 @@ public:
                                            memory::GuestMemory& memory, base::EventLoop& loop,
                                            const GuestRequests& requests);
     std::expected<void, VmError> add_fw_cfg(const VmDefinition& definition, memory::GuestMemory& memory);
+    std::expected<void, VmError> add_testdev();
     std::expected<void, VmError> add_extra(const std::vector<DeviceConfig>& wanted, Backends& backends,
                                            base::EventLoop& loop, const GuestRequests& requests);
     std::expected<void, VmError> add_pci(const VmDefinition& definition, Backends& backends,
@@ -82,6 +84,7 @@ private:
     device::PostPort post_;
     std::unique_ptr<device::FwCfg> fw_cfg_;
     std::vector<std::unique_ptr<bus::RegisterBlock>> extra_;
+    std::unique_ptr<device::PcTestdev> testdev_;
     std::vector<std::unique_ptr<bus::PciFunction>> functions_;
     std::optional<bus::PciHost> pci_;
     unsigned next_slot_ = pc::host_bridge_slot;
@@ -146,11 +149,33 @@ std::expected<void, VmError> PcDevices::add_fw_cfg(const VmDefinition& definitio
     return {};
 }
 
+std::expected<void, VmError> PcDevices::add_testdev() {
+    using device::PcTestdev;
+    std::vector<bus::IrqLine*> lines;
+    for (GsiLine& line : lines_)
+        if (lines.size() < PcTestdev::line_count) lines.push_back(&line);
+    if (testdev_) return std::unexpected(VmError{"--device pc-testdev: there is one at most", true});
+    testdev_ = std::make_unique<PcTestdev>(std::move(lines));
+    if (!claim(PcTestdev::ports, PcTestdev::port_count, testdev_->port_registers()) ||
+        !claim(PcTestdev::line_ports, PcTestdev::line_count, testdev_->line_registers()))
+        return std::unexpected(VmError{
+            "--device pc-testdev: another device has its ports, 0xe0 to 0xe7 or 0x2000 to 0x2017; give "
+            "that one others with port=",
+            true});
+    if (!io_.mmio.add(PcTestdev::memory, PcTestdev::memory_bytes, testdev_->memory_registers()))
+        return std::unexpected(VmError{"internal error: the memory of pc-testdev is taken"});
+    return {};
+}
+
 /// `--device`: on top of the fixed ones, and never in their place.
 std::expected<void, VmError> PcDevices::add_extra(const std::vector<DeviceConfig>& wanted, Backends& backends,
                                                   base::EventLoop& loop, const GuestRequests& requests) {
     size_t consoles = 0;
     for (const DeviceConfig& d : wanted) {
+        if (d.kind == DeviceConfig::Kind::pc_testdev) {
+            if (const auto added = add_testdev(); !added) return added;
+            continue;
+        }
         const bool exit = d.kind == DeviceConfig::Kind::isa_debug_exit;
         const u16 count = exit ? pc::debug_exit_port_count : u16{1};
         if (exit)

@@ -62,6 +62,9 @@ CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 functi
     function = effective_function(model, function);
     CpuidResult r = model.lookup(function, index);
     switch (function) {
+        case 0:
+            if (context.misc_enable & misc_enable_limit_cpuid) r.eax = std::min(r.eax, 2u);
+            break;
         case 1:
             r.ebx = (r.ebx & 0x00ffffff) | context.apic_id << 24;
             if (context.cr4 & cr4::osxsave) r.ecx |= 1u << 27;
@@ -77,6 +80,7 @@ CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 functi
             break;
         case 0x80000001:
             if (!context.apic_enabled) r.edx &= ~(1u << 9);
+            if (context.misc_enable & misc_enable_no_xd) r.edx &= ~(1u << 20);
             break;
         case 0x8000001e:
             if (model.lookup(0x80000001, 0).ecx & 1u << 22) {

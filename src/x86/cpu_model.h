@@ -49,7 +49,9 @@ struct CpuidContext {
     u64 cr4 = 0;
     u64 xcr0 = 1;
     bool apic_enabled = true;
+    u64 misc_enable = 0;  ///< IA32_MISC_ENABLE: some of its bits hide what there is (Intel SDM 4, table 2-2)
 };
+inline constexpr u64 misc_enable_limit_cpuid = u64{1} << 22, misc_enable_no_xd = u64{1} << 34;
 
 /// CPUID as the guest sees it (Intel SDM 2A CPUID; AMD APM 3 appendix E).
 CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 function, u32 index);

@@ -122,7 +122,7 @@ struct VcpuState {
     u8 nmi_blocked = 0;
     u8 halted = 0;
     u8 waiting_for_sipi = 0;
-    u8 nmi_pending = 0;                                      ///< waits for the end of NMI blocking
+    u8 nmi_pending = 0;                                      ///< 0-2: wait for the end of NMI blocking
     u8 init_pending = 0, sipi_pending = 0, sipi_vector = 0;  ///< messages that came but were not looked at
     alignas(64) std::array<u8, xsave_size> xsave{};          ///< standard XSAVE format
 

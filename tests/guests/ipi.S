@@ -142,6 +142,10 @@ main:
     await nmis, 2, 22
     send 0, 0xc4400
     await nmis, 3, 23
+    # Two at once: the second one waits.
+    send 1 << 24, 0x4400
+    send 1 << 24, 0x4400
+    await nmis, 5, 32
     # An illegal vector is an error and nothing else.
     mov dword ptr [APIC+0x280], 0
     mov dword ptr [APIC+0x280], 0

@@ -38,12 +38,19 @@ SoftVcpu::SoftVcpu(std::shared_ptr<VmState> vm, unsigned index)
     if (vm_->config().measure_time) c_.counters.time.start();
 }
 
+/// The processor holds one NMI while it handles another, and drops more (Intel SDM 3A 6.7.1). The vCPU's
+/// thread may find two at once, of which a processor would have begun to handle the first before the second
+/// came.
+static u8 with_nmis(const x86::VcpuState& s, u32 more) {
+    return static_cast<u8>(std::min(s.nmi_pending + std::min(more, 2u), s.nmi_blocked ? 1u : 2u));
+}
+
 /// Messages that have come since run() returned are part of it.
 x86::VcpuState SoftVcpu::state() {
     x86::VcpuState s = c_.state;
     const u32 pending = c_.signals.pending.load(std::memory_order_acquire);
     const auto has = [pending](Signal signal) { return (pending & static_cast<u32>(signal)) != 0; };
-    s.nmi_pending |= has(Signal::nmi);
+    if (has(Signal::nmi)) s.nmi_pending = with_nmis(s, c_.signals.nmis.load(std::memory_order_relaxed));
     s.init_pending = has(Signal::init);
     s.sipi_pending = has(Signal::sipi);
     s.sipi_vector = c_.signals.sipi_vector.load(std::memory_order_relaxed);
@@ -56,6 +63,7 @@ void SoftVcpu::set_state(const x86::VcpuState& s) {
     constexpr u32 messages =
         static_cast<u32>(Signal::nmi) | static_cast<u32>(Signal::init) | static_cast<u32>(Signal::sipi);
     c_.signals.pending.fetch_and(~messages, std::memory_order_acq_rel);
+    c_.signals.nmis.store(0, std::memory_order_relaxed);
     c_.signals.sipi_vector.store(s.sipi_vector, std::memory_order_relaxed);
     if (s.init_pending) c_.signals.raise(Signal::init);
     if (s.sipi_pending) c_.signals.raise(Signal::sipi);
@@ -108,7 +116,8 @@ bool SoftVcpu::take_signals() {
     if (s.take(Signal::code_written)) invalidate_written_code();
     s.take(Signal::interrupt);  // inject() looks
     s.take(Signal::smi);        // there is no system-management mode
-    if (s.take(Signal::nmi)) c_.state.nmi_pending = 1;
+    if (s.take(Signal::nmi))
+        c_.state.nmi_pending = with_nmis(c_.state, s.nmis.exchange(0, std::memory_order_relaxed));
     if (s.take(Signal::init)) init();
     // Only a processor that waits for it heeds a start-up message (Intel SDM 3A 9.4.4.1).
     if (s.take(Signal::sipi) && c_.state.waiting_for_sipi)
@@ -153,7 +162,7 @@ bool SoftVcpu::inject() {
         // The instruction after MOV SS comes first, and nothing but its end tells when it is over.
         if (s.interrupt_shadow && interp_.step() == interp::Interpreter::Step::shutdown) return false;
         if (!s.interrupt_shadow) {
-            s.nmi_pending = 0;
+            --s.nmi_pending;
             if (system_.deliver_interrupt(x86::vec::nmi, System::EventKind::nmi) ==
                 System::Delivered::shutdown)
                 return false;

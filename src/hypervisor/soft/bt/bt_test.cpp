@@ -504,6 +504,45 @@ TEST(SiliconRegressions, UnalignedOperandInAMissingPage) {
     }
 }
 
+/// A 32-bit address wraps before the segment's base is added, not after.
+TEST(SiliconRegressions, BitStringWithShortAddressAndSegmentBase) {
+    TestGuest guest;
+    const u8 btc[] = {0x67, 0x65, 0x0f, 0xbb, 0x31, 0xf4};  // btc gs:[ecx], esi
+    ASSERT_TRUE(guest.memory().write(TestGuest::code, btc, sizeof btc));
+    x86::VcpuState& s = guest.state();
+    s.seg[x86::gs].base = TestGuest::data;
+    s.gpr[x86::rcx] = 0xfffffff0;
+    s.gpr[x86::rsi] = 0x81;  // bit 1 of the word 16 bytes on: the offset is 0 again
+    EXPECT_TRUE(guest.run());
+    EXPECT_EQ(guest.at<u32>(TestGuest::data), 2u);
+    s.gpr[x86::rsi] = 0x61;  // 12 bytes on: 4 GB beyond the data, where nothing is
+    s.rip = TestGuest::code;
+    EXPECT_EQ(guest.translator().run(), cpu::EngineExit::shutdown);
+    EXPECT_EQ(guest.at<u32>(TestGuest::data - 4), 0u);
+}
+
+/// A pending x87 exception goes before the page fault of the x87 or MMX instruction that waits for it: the
+/// reference engine sorts it out. Other instructions do not wait.
+TEST(SiliconRegressions, PendingX87ExceptionBeforeThePageFault) {
+    for (const bool mmx : {true, false}) {
+        TestGuest guest;
+        Xbyak::CodeGenerator g;
+        if (mmx) {
+            g.psignb(g.mm7, g.ptr[g.rbx]);
+        } else {
+            g.mov(g.rax, g.ptr[g.rbx]);
+        }
+        guest.load(TestGuest::code, g);
+        x86::VcpuState& s = guest.state();
+        s.xsave[0] = 0x7e;                     // FCW: invalid operation is unmasked
+        s.xsave[2] = 0x81, s.xsave[3] = 0x80;  // FSW: IE, ES, B
+        s.xsave[512] = 1;                      // XSTATE_BV: x87
+        s.gpr[x86::rbx] = u64{1} << 30;        // no page is there
+        s.rip = TestGuest::code;
+        EXPECT_EQ(guest.translator().run(), mmx ? cpu::EngineExit::declined : cpu::EngineExit::shutdown);
+    }
+}
+
 /// What the processor model lacks is left to the reference engine, which raises #UD.
 TEST(Models, TranslatedCodeSeesTheModelOnly) {
     const x86::CpuModel core2 = *x86::make_cpu_model("core2", 1);

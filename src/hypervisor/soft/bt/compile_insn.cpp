@@ -229,14 +229,17 @@ void BlockCompiler::bit_string(size_t i) {
     if (narrow()) {
         narrow_offset(insn, mem, 0, t0().cvt32());
     } else {
-        address(insn, mem, next_rip(i), true);
+        address(insn, mem, next_rip(i), false);
     }
     load_offset();
     e_.sar(t1(), wide ? 6 : 5);
     e_.lea(t0(), e_.ptr[t0() + t1() * (wide ? 8 : 4)]);
     if (insn.address_bits == 32) e_.mov(t0().cvt32(), t0().cvt32());
     if (insn.address_bits == 16) e_.movzx(t0().cvt32(), t0().cvt16());
-    if (narrow()) narrow_linear(mem.segment, insn.address_bits, 4, insn.mnemonic != ZYDIS_MNEMONIC_BT, false);
+    if (narrow())
+        narrow_linear(mem.segment, insn.address_bits, 4, insn.mnemonic != ZYDIS_MNEMONIC_BT, false);
+    else if (mem.segment == x86::fs || mem.segment == x86::gs)
+        e_.add(t0(), e_.qword_at(s_.vcpu.state.seg[mem.segment].base));
     probe(wide ? 8 : 4, insn.mnemonic != ZYDIS_MNEMONIC_BT);
     before_execute(i);
     e_.mov(t1(), e_.qword_at(s_.data.spill));

@@ -10,6 +10,14 @@
 namespace triune::hypervisor::soft::bt {
 namespace {
 
+/// An x87 exception waits for the next x87 or MMX instruction, and goes before its page fault (Intel SDM 3A
+/// table 6-2). The guest's x87 state is live here if that is what runs.
+bool x87_exception_pending() {
+    u16 status;
+    asm volatile("fnstsw %0" : "=a"(status));
+    return status & 0x80;
+}
+
 /// Host address of `gva` for an access of one page's bytes, through the TLB; null when the access
 /// must leave translated code: `data` then says why.
 u8* host_address(mmu::Mmu& mmu, EngineData& data, u64 gva, bool write, mmu::TlbMode mode) {
@@ -22,6 +30,7 @@ u8* host_address(mmu::Mmu& mmu, EngineData& data, u64 gva, bool write, mmu::TlbM
     const observe::TimedScope timed(mmu.vcpu().counters.time, observe::Activity::tlb_miss);
     const auto t = mmu.fill(gva, write ? mmu::Access::write : mmu::Access::read, mode);
     if (!t) {
+        if (x87_exception_pending()) return nullptr;
         data.reason = LeaveReason::page_fault;
         data.fault_address = t.error().address;
         data.fault_code = t.error().error_code;
@@ -68,7 +77,8 @@ u64 in_segment(const EngineData& data, unsigned seg, u64 offset, u64 mask, unsig
 
 }  // namespace
 
-// SAFETY (inline assembly): both ranges lie within one page of guest RAM each, as host_address gave them.
+// SAFETY (inline assembly): FNSTSW reads a register; both ranges lie within one page of guest RAM each, as
+// host_address gave them.
 u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
     x86::VcpuState& s = mmu.vcpu().state;
     u64 &rcx = s.gpr[x86::rcx], &rsi = s.gpr[x86::rsi], &rdi = s.gpr[x86::rdi];

@@ -30,9 +30,14 @@ struct Signals {
     std::atomic<u32> pending{0};
     std::atomic<u32> sleeping{0};  ///< the vCPU thread waits on `pending` (futex)
     std::atomic<u8> sipi_vector{0};
+    std::atomic<u32> nmis{0};  ///< how many Signal::nmi stands for
 
     /// Raises signals and wakes the vCPU if it sleeps. Any thread.
     void raise(Signal s);
+    void raise_nmi() {
+        nmis.fetch_add(1, std::memory_order_relaxed);
+        raise(Signal::nmi);
+    }
     /// Takes one bit; true if it was set.
     bool take(Signal s) {
         const u32 m = static_cast<u32>(s);

@@ -22,9 +22,12 @@ public:
 
     /// The memory operand, 64 bytes, 64-byte aligned.
     [[nodiscard]] u8* buffer();
-    /// Executes `i` on state.xsave and state.gpr; the status flags go in and out. The host raises
-    /// no exception if the masks in the area's FCW and MXCSR are all set: the caller sees to that.
+    /// Executes `i` on state.xsave and state.gpr; the status flags go in and out. The host must have no
+    /// reason for an exception (MXCSR masks them all, FSW has none pending): the caller sees to that.
     void run(const x86::Insn& i, x86::VcpuState& state);
+    /// The same when MXCSR unmasks SIMD exceptions. False: one was raised. The flags in MXCSR then say
+    /// which, and nothing else has changed, but that an instruction with MMX operands has entered MMX mode.
+    [[nodiscard]] bool run_unmasked(const x86::Insn& i, x86::VcpuState& state);
 
 private:
     struct Impl;

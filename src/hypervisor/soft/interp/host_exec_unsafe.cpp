@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "hypervisor/soft/interp/host_exec.h"
+#include "hypervisor/soft/interp/host_trap.h"
 #include "hypervisor/soft/interp/rewrite.h"
 
 namespace triune::hypervisor::soft::interp {
@@ -31,8 +32,8 @@ static_assert(offsetof(Frame, flags) == 128 && offsetof(Frame, components) == 13
 
 // SAFETY: follows the System V calling convention: callee-saved registers, the stack pointer, the
 // direction flag, MXCSR and the x87 control word and stack are as before on return. The fragment is
-// one instruction that names neither RSP nor memory other than the executor's buffer, then RET; all
-// exceptions that it could raise are masked by the state that is loaded.
+// one instruction that names neither RSP nor memory other than the executor's buffer, then RET; the
+// exceptions that it may raise are masked by the state that is loaded, or a HostTrap returns from it.
 extern "C" void triune_interp_run_fragment(void* frame);
 asm(R"(
     .pushsection .text
@@ -228,6 +229,13 @@ void HostExecutor::run(const x86::Insn& i, x86::VcpuState& state) {
         state.gpr[o.reg] = f.gpr[o.reg == x86::rsp ? u8{x86::rbp} : o.reg];
     }
     state.rflags = (state.rflags & ~x86::flag::arithmetic) | (f.flags & x86::flag::arithmetic);
+}
+
+bool HostExecutor::run_unmasked(const x86::Insn& i, x86::VcpuState& state) {
+    const u64 code = reinterpret_cast<u64>(impl_->code);
+    const HostTrap trap(code, code + code_bytes);
+    run(i, state);
+    return !trap.raised;
 }
 
 }  // namespace triune::hypervisor::soft::interp

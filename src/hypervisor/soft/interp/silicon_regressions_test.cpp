@@ -52,6 +52,36 @@ TEST(SiliconRegressions, SimdExceptionAfterMmxModeIsEntered) {
     EXPECT_EQ(v.get<u64>(VectorState::st), not_a_float) << "turned with TOP";
 }
 
+/// An unmasked overflow is inexact only if the significand was rounded, which the masked one never shows.
+TEST(SiliconRegressions, ExactUnmaskedSimdOverflow) {
+    Machine m;
+    VectorState v(m.state());
+    v.settle(6);
+    v.set_mxcsr(0x1f80 & ~0x400u);                            // overflow is unmasked
+    const u64 exact = u64{0x7fe} << 52, inexact = exact | 1;  // both beyond single precision
+    v.set<u64>(VectorState::xmm, exact);
+    EXPECT_EQ(m.run({0x66, 0x0f, 0x5a, 0xc0}), x86::vec::xm) << "cvtpd2ps xmm0, xmm0";
+    EXPECT_EQ(v.mxcsr() & 0x3f, 8u);
+    EXPECT_EQ(v.get<u64>(VectorState::xmm), exact) << "nothing was written";
+    v.set_mxcsr(0x1f80 & ~0x400u);
+    v.set<u64>(VectorState::xmm, inexact);
+    EXPECT_EQ(m.run({0x66, 0x0f, 0x5a, 0xc0}), x86::vec::xm);
+    EXPECT_EQ(v.mxcsr() & 0x3f, 0x28u);
+}
+
+/// REPNE SCAS that faults at once leaves RCX alone; with 32-bit addresses writing ECX would clear its upper
+/// half.
+TEST(SiliconRegressions, FaultInTheFirstIterationLeavesTheCount) {
+    for (const int opcode : {0xaf, 0xa7, 0xa5, 0xab, 0xad}) {
+        Machine m;
+        m.gpr(x86::rcx) = 0x123456789;
+        m.gpr(x86::rdi) = m.gpr(x86::rsi) = 0x3fffff000;  // nothing is mapped at 0xfffff000
+        EXPECT_EQ(m.run({0x67, 0xf2, opcode, 0xf4}), x86::vec::pf) << std::hex << opcode;
+        EXPECT_EQ(m.gpr(x86::rcx), 0x123456789u);
+        EXPECT_EQ(m.gpr(x86::rdi), 0x3fffff000u);
+    }
+}
+
 /// C1 and the result of an x87 instruction with an unmasked exception are the processor's.
 TEST(SiliconRegressions, UnmaskedX87OverflowWrapsTheExponent) {
     Machine m;

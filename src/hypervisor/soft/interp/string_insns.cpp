@@ -41,8 +41,9 @@ struct Run {
         const u64 d = elements * size;
         e.set_gpr(r, e.s.gpr[r] + (down ? ~d + 1 : d), i.address_bits);
     }
+    /// Writes ECX, and clears RCX's upper half, only when something was done.
     void counted(u64 elements) {
-        if (repeated) e.set_gpr(rcx, e.s.gpr[rcx] - elements, i.address_bits);
+        if (repeated && elements) e.set_gpr(rcx, e.s.gpr[rcx] - elements, i.address_bits);
     }
     /// Elements from `offset` on (upwards) that stay within its page and the address size.
     [[nodiscard]] u64 in_page(u64 offset, Gva linear) const {

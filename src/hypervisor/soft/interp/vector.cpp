@@ -9,10 +9,7 @@
 namespace triune::hypervisor::soft::interp {
 namespace {
 
-/// Exceptions that leave operands unread: invalid, denormal, divide by zero.
-constexpr u32 before_computation = 1 | 2 | 4;
 constexpr u32 all_exceptions = 0x3f;
-constexpr u32 underflow = 1 << 4, underflow_mask = 1 << 11, flush_to_zero = 1 << 15;  // MXCSR
 
 /// Legacy SSE operands of 16 bytes are aligned except here (Intel SDM 1 11.6.1).
 bool unaligned_allowed(ZydisMnemonic m) {
@@ -57,67 +54,38 @@ bool must_be_aligned(const Insn& i, unsigned bytes) {
 bool is_x87(const Insn& i) { return i.opcode_map == 0 && i.opcode >= 0xd8 && i.opcode <= 0xdf; }
 
 /// With CR0.NE clear nobody is told of a pending x87 exception, and instructions go on as if IGNNE#
-/// were asserted. The host would raise its own: it is kept from seeing what is pending.
-void run_ignoring_pending(Exec& e, const Insn& i) {
+/// were asserted. The host would raise its own: it is kept from seeing what is pending. False for a SIMD
+/// exception.
+bool run_ignoring_pending(Exec& e, const Insn& i) {
     VectorState v(e.s);
     const u16 fcw = v.get<u16>(VectorState::fcw), fsw = v.get<u16>(VectorState::fsw);
     v.set<u16>(VectorState::fcw, fcw | all_exceptions);
     v.set<u16>(VectorState::fsw,
                fsw & static_cast<u16>(~(all_exceptions | VectorState::es | VectorState::busy)));
-    e.host.run(i, e.s);
+    const bool done = e.host.run_unmasked(i, e.s);
     v.settle(VectorState::x87_bit);
     v.set<u16>(VectorState::fcw, fcw);
     v.set<u16>(VectorState::fsw, v.get<u16>(VectorState::fsw) | (fsw & all_exceptions));
     v.update_summary();
+    return done;
 }
 
 void run(Exec& e, const Insn& i) {
     if (VectorState(e.s).status() & VectorState::es) [[unlikely]]
-        run_ignoring_pending(e, i);
+        (void)run_ignoring_pending(e, i);
     else
         e.host.run(i, e.s);
 }
 
-bool uses_mmx(const Insn& i) {
-    for (u8 n = 0; n < i.operand_count; ++n)
-        if (i.op[n].kind == OperandKind::mmx) return true;
-    return false;
-}
-
-/// Runs an SSE or AVX instruction when a SIMD exception may be unmasked: all are masked on the host,
-/// and what was raised is read off the sticky flags. Gives false for #XM.
+/// Runs an SSE or AVX instruction when a SIMD exception may be unmasked: the host raises it, with the flags
+/// in MXCSR that this processor leaves. False for #XM.
 bool run_unmasked(Exec& e, const Insn& i) {
-    VectorState v(e.s);
-    const auto saved = e.s.xsave;
-    const auto saved_gpr = e.s.gpr;
-    const u64 saved_flags = e.s.rflags;
-    const u32 mxcsr = v.mxcsr();
-    // Unmasked, underflow is any tiny result; masked, an inexact one. Flushing to zero makes the host
-    // report the former; the result then does not matter.
-    const u32 flush = mxcsr & underflow_mask ? 0 : flush_to_zero;
-    v.set_mxcsr((mxcsr & ~all_exceptions) | all_exceptions << 7 | flush);
-    run(e, i);
-    u32 raised = v.mxcsr() & all_exceptions;
-    if (flush & (raised & underflow ? flush_to_zero : 0)) {
-        // Flushing also calls exact tiny results inexact: once more without, for that flag alone.
-        e.s.xsave = saved;
-        e.s.gpr = saved_gpr;
-        e.s.rflags = saved_flags;
-        v.set_mxcsr((mxcsr & ~(all_exceptions | flush_to_zero)) | all_exceptions << 7);
-        run(e, i);
-        raised = (v.mxcsr() & all_exceptions) | underflow;
+    if (!(VectorState(e.s).status() & VectorState::es)) {
+        if (e.host.run_unmasked(i, e.s)) return true;
+    } else if (run_ignoring_pending(e, i)) {
+        return true;
     }
-    if (const u32 unmasked = raised & ~(mxcsr >> 7)) {
-        e.s.xsave = saved;
-        e.s.gpr = saved_gpr;
-        e.s.rflags = saved_flags;
-        if (uses_mmx(i)) v.enter_mmx();
-        const u32 early = unmasked & before_computation;
-        v.set_mxcsr(mxcsr | (early ? raised & before_computation : raised));
-        return e.s.cr4 & x86::cr4::osxmmexcpt ? e.raise({x86::vec::xm, false, 0, 0}) : e.ud();
-    }
-    v.set_mxcsr(mxcsr | raised);
-    return true;
+    return e.s.cr4 & x86::cr4::osxmmexcpt ? e.raise({x86::vec::xm, false, 0, 0}) : e.ud();
 }
 
 /// x87 exceptions wait for the next x87 instruction: the host runs this one with the guest's own

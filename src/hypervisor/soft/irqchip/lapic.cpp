@@ -80,7 +80,7 @@ bool Lapic::accept(const Message& m) {
     switch (m.mode) {
         case DeliveryMode::fixed:
         case DeliveryMode::lowest_priority: return accept_fixed(m.vector, m.level);
-        case DeliveryMode::nmi: signals.raise(cpu::Signal::nmi); return true;
+        case DeliveryMode::nmi: signals.raise_nmi(); return true;
         case DeliveryMode::init:
             // A start-up message from before the INIT is void.
             signals.pending.fetch_and(~static_cast<u32>(cpu::Signal::sipi), std::memory_order_acq_rel);
@@ -128,7 +128,7 @@ void Lapic::lint0_rises() {
     if (lvt & lvt_masked) return;
     switch (static_cast<DeliveryMode>((lvt >> 8) & 7)) {
         case DeliveryMode::extint: return notify();
-        case DeliveryMode::nmi: return vcpu_.signals.raise(cpu::Signal::nmi);
+        case DeliveryMode::nmi: return vcpu_.signals.raise_nmi();
         case DeliveryMode::fixed: accept_fixed(static_cast<u8>(lvt), false); return;
         default: return;
     }

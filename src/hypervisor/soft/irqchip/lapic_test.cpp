@@ -370,6 +370,8 @@ TEST_F(LapicTest, OneShotFiresOnceWhenItsCountIsGone) {
     apic().write_mmio(0xb0, 0);
     apic().poll_timer();
     EXPECT_EQ(take(), -1);
+    apic().write_mmio(0x320, 0x20031);  // periodic
+    EXPECT_EQ(apic().read_mmio(0x390), 0u) << "nothing starts it but a write of the initial count";
 }
 
 TEST_F(LapicTest, DividerStretchesTheCount) {

@@ -139,7 +139,8 @@ u32 LapicTimer::current() const {
 }
 
 u32 LapicTimer::current_locked(u64 now) const {
-    if (mode() == Mode::tsc_deadline || initial_ == 0) return 0;
+    // A one-shot timer that has expired stays at zero, also when it becomes a periodic one.
+    if (mode() == Mode::tsc_deadline || initial_ == 0 || next_ns_ == never) return 0;
     const u64 period = period_ns();
     if (mode() == Mode::one_shot) {
         if (next_ns_ == never || next_ns_ <= now) return 0;

@@ -122,7 +122,8 @@ void drop_inaccessible_segments(VcpuState& st, unsigned cpl) {
         // A null segment stays as it is: in long mode FS and GS keep the base that an MSR gave them.
         if (r.unusable() || r.dpl() >= cpl) continue;
         if ((r.type() & 12) == 12) continue;  // conforming code
-        r = null_segment(0);
+        // The base stays too: nobody can use it but 64-bit code, and for FS and GS only.
+        r = {0, 0, attr_unusable, r.base, 0, 0};
     }
 }
 

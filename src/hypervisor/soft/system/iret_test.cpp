@@ -23,6 +23,8 @@ protected:
 TEST_F(Iret, ToUser64RestoresEverythingAndKeepsNullSegmentBases) {
     st.seg[Seg::fs] = null_segment(0);
     st.seg[Seg::fs].base = 0x7fff12345678;
+    st.seg[Seg::gs] = flat_stack(sel::kdata, 0);
+    st.seg[Seg::gs].base = 0x123456789;
     st.seg[Seg::ds] = flat_stack(sel::kdata, 0);
     st.seg[Seg::es] = flat_stack(sel::udata | 3, 3);
     frame64(0x7fff'0000'1000, sel::ucode64 | 3, 0x246, 0x7fff'ffff'0001, sel::udata | 3);
@@ -33,6 +35,8 @@ TEST_F(Iret, ToUser64RestoresEverythingAndKeepsNullSegmentBases) {
     EXPECT_EQ(st.rflags, 0x246u);
     EXPECT_EQ(st.seg[Seg::fs].base, 0x7fff12345678u);
     EXPECT_TRUE(st.seg[Seg::ds].unusable());  // DPL 0 data is not for CPL 3
+    EXPECT_TRUE(st.seg[Seg::gs].unusable());
+    EXPECT_EQ(st.seg[Seg::gs].base, 0x123456789u) << "what WRMSR put there stays";
     EXPECT_EQ(st.seg[Seg::es].selector, sel::udata | 3);
 }
 

@@ -18,6 +18,8 @@ Guest<void> write_efer(System& s, u64 value) {
     if (!mask) return raise(Fault::gp(0));
     value &= ~efer::lma;  // read-only; the processor keeps its own
     if (value & ~mask) return raise(Fault::gp(0));
+    if ((value & ~st.efer & efer::nxe) && (st.misc_enable & x86::misc_enable_no_xd))
+        return raise(Fault::gp(0));
     const u64 changed = (st.efer ^ value) & ~efer::lma;
     if ((changed & efer::lme) && (st.cr0 & x86::cr0::pg)) return raise(Fault::gp(0));
     st.efer = value | (st.efer & efer::lma);
@@ -95,8 +97,8 @@ Guest<u64> System::rdmsr(u32 msr) {
         // Maximum non-turbo ratio in units of 100 MHz; no CPUID faulting.
         case msr::platform_info:
             return when(!f.amd, (((f.model ? f.model->tsc_hz : 0) / 100'000'000) & 0xff) << 8);
-        // BTS and PEBS are unavailable.
-        case msr::misc_enable: return when(!f.amd, st.misc_enable | 0x1800);
+        // BTS and PEBS are unavailable. Intel's, but KVM has it whatever the vendor.
+        case msr::misc_enable: return st.misc_enable | 0x1800;
         case msr::mtrr_cap: return when(f.mtrr, 0x508);  // WC, fixed ranges, 8 variable ones
         case msr::mtrr_def_type: return when(f.mtrr, st.mtrr_def_type);
         case msr::kvm_wall_clock: return when(f.kvmclock, st.kvm_wall_clock_msr);
@@ -185,8 +187,8 @@ Guest<void> System::wrmsr(u32 msr, u64 value) {
         case msr::microcode_update: return ok_if(!f.amd);
         case msr::amd_patch_loader: return ok_if(f.amd);
         case msr::misc_enable:
-            // Bits that would change what CPUID says (22: limit leaves, 34: no NX) are not offered.
-            return store_if(!f.amd && !(value & ~u64{0xd51889}), st.misc_enable, value & ~u64{0x1800});
+            return store_if(!(value & ~(0xd51889 | (f.nx ? x86::misc_enable_no_xd : 0))), st.misc_enable,
+                            value & ~u64{0x1800});
         case msr::mtrr_def_type:
             return store_if(f.mtrr && !(value & ~u64{0xcff}) && msr::valid_mtrr_type(value & 0xff),
                             st.mtrr_def_type, value);

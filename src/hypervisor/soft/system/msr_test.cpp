@@ -154,7 +154,19 @@ TEST_F(Msr, IntelIdentification) {
     EXPECT_OK(system.wrmsr(msr::microcode_revision, 0));
     EXPECT_NE(*system.rdmsr(msr::microcode_revision) >> 32, 0u);
     EXPECT_EQ(*system.rdmsr(msr::misc_enable), 0x1801u);
-    refuses(msr::misc_enable, u64{1} << 34);
+    EXPECT_OK(system.wrmsr(msr::misc_enable, u64{1} << 34 | u64{1} << 22 | 1));
+    EXPECT_EQ(*system.rdmsr(msr::misc_enable), (u64{1} << 34 | u64{1} << 22 | 0x1801));
+    st.gpr[x86::rax] = 0;
+    EXPECT_OK(system.cpuid());
+    EXPECT_EQ(st.gpr[x86::rax], 2u) << "leaves are limited";
+    st.gpr[x86::rax] = 0x80000001;
+    EXPECT_OK(system.cpuid());
+    EXPECT_FALSE(st.gpr[x86::rdx] & 1u << 20) << "no XD";
+    EXPECT_OK(system.wrmsr(msr::efer, st.efer & ~x86::efer::nxe));
+    refuses(msr::efer, st.efer | x86::efer::nxe);
+    EXPECT_OK(system.wrmsr(msr::misc_enable, 1));
+    EXPECT_OK(system.wrmsr(msr::efer, st.efer | x86::efer::nxe));
+    refuses(msr::misc_enable, 2);
     EXPECT_FAULT(system.rdmsr(msr::amd_hwcr), Fault::gp(0));
     refuses(msr::amd_de_cfg, 2);
 }
@@ -175,7 +187,7 @@ TEST_F(AmdMsr, WhatLinuxReadsOnZen) {
         EXPECT_OK(system.wrmsr(m, 0xabcd));
         EXPECT_EQ(*system.rdmsr(m), 0u);
     }
-    for (const u32 m : {0xc0010008u, 0xc0010200u, 0xc0011020u, 0xc0010140u, 0x3au, 0xceu, 0x1a0u})
+    for (const u32 m : {0xc0010008u, 0xc0010200u, 0xc0011020u, 0xc0010140u, 0x3au, 0xceu})
         EXPECT_FAULT(system.rdmsr(m), Fault::gp(0));
 }
 

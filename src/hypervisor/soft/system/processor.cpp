@@ -24,6 +24,7 @@ Guest<void> System::cpuid() {
         context.apic_id = vcpu_.index;
         context.cr4 = st.cr4;
         context.xcr0 = st.xcr0;
+        context.misc_enable = st.misc_enable;
         context.apic_enabled = !vcpu_.apic || base::bit(vcpu_.apic->apic_base(), 11);
         r = x86::cpuid(*vcpu_.model, context, static_cast<u32>(st.gpr[x86::rax]),
                        static_cast<u32>(st.gpr[x86::rcx]));
