@@ -66,6 +66,7 @@ triune_module(control src/control LIBS CLI11::CLI11 fmt::fmt nlohmann_json::nloh
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT TRIUNE_ASAN AND NOT TRIUNE_TSAN)
   set_source_files_properties(
     src/hypervisor/soft/mmu/fill.cpp src/hypervisor/soft/mmu/walk.cpp src/hypervisor/soft/bt/tlb_miss.cpp
+    src/memory/populate.cpp
     PROPERTIES COMPILE_OPTIONS "-mgeneral-regs-only;-minline-all-stringops")
 else()
   target_compile_definitions(triune_bt PRIVATE TRIUNE_HELPERS_USE_VECTORS)

@@ -53,6 +53,7 @@ Result<std::unique_ptr<GuestMemory>> GuestMemory::create(u64 bytes) {
     m->base_ = static_cast<u8*>(p);
     // Large pages save host TLB misses; hosts that do not give them to memfds say so here.
     (void)::madvise(p, bytes, MADV_HUGEPAGE);
+    m->populator_ = Populator(m->base_, bytes, Populator::For::writing);
     m->flags_ = std::make_unique<std::atomic<u8>[]>(bytes / page_size);
     m->code_writes_ = std::make_unique<std::atomic<u8>[]>(bytes / page_size);
     return m;
@@ -93,7 +94,8 @@ bool GuestMemory::read(Gpa gpa, void* to, u64 size) const {
 bool GuestMemory::write(Gpa gpa, const void* from, u64 size) {
     if (!covered(*this, gpa, size, true)) return false;
     const auto* in = static_cast<const u8*>(from);
-    for_each_piece(*this, gpa, size, true, [&in](u8* host, u64 n) {
+    for_each_piece(*this, gpa, size, true, [&in, this](u8* host, u64 n) {
+        populator_.touch(static_cast<u64>(host - base_), n);
         std::memcpy(host, in, n);
         in += n;
     });

@@ -18,6 +18,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "base/types.h"
+#include "memory/populate.h"
 
 namespace triune::memory {
 
@@ -90,6 +91,9 @@ public:
         return write(gpa, &v, sizeof v);
     }
 
+    /// The page at `gpa`, in `slot`, is about to be touched for the first time in a while.
+    void touch(const Slot& slot, Gpa gpa) { populator_.touch(slot.offset + (gpa - slot.gpa)); }
+
     /// Flags of the page at `gpa`, which must be RAM.
     [[nodiscard]] std::atomic<u8>& page_flags(Gpa gpa) {
         const Slot* s = slot_of(gpa);
@@ -122,6 +126,7 @@ private:
     base::Fd fd_;
     u64 bytes_ = 0;
     u8* base_ = nullptr;
+    Populator populator_;
     std::vector<Slot> slots_;
     std::unique_ptr<std::atomic<u8>[]> flags_;
     std::unique_ptr<std::atomic<u8>[]> code_writes_;  ///< how often a page lost its code flag

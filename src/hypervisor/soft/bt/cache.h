@@ -35,7 +35,7 @@ public:
     /// Enters it into the jump cache and its page into the cookies: it was just looked up.
     void remember(const Block& block);
 
-    std::vector<DirectExit>& exits() { return exits_; }
+    std::deque<DirectExit>& exits() { return exits_; }
     Block& block(u32 id) { return blocks_[id]; }
     /// Makes the exit jump to `target` directly.
     void link(u32 exit_id, Block& target);
@@ -93,7 +93,7 @@ private:
     mmu::Mmu& mmu_;
     mmu::VcpuArena& arena_;
     std::deque<Block> blocks_{1};
-    std::vector<DirectExit> exits_{1};
+    std::deque<DirectExit> exits_{1};
     std::vector<std::pair<CodeOffset, u32>> by_code_;  // begin, id; ascending
     std::unordered_map<Key, u32, KeyHash> map_;
     std::unordered_map<Gpa, std::vector<u32>> pages_;

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <deque>
 #include <optional>
 #include <span>
 #include <vector>
@@ -26,7 +27,7 @@ namespace triune::hypervisor::soft::bt {
 class BlockCompiler {
 public:
     BlockCompiler(Emitter& emitter, Surroundings& s, Block& block, std::span<const x86::Insn> insns,
-                  std::vector<DirectExit>& exits, const Options& options)
+                  std::deque<DirectExit>& exits, const Options& options)
         : e_(emitter), s_(s), block_(block), insns_(insns), exits_(exits), options_(options) {}
 
     /// `declined_after`: the instruction behind the last one is for the reference engine. `cold_at`: where
@@ -176,7 +177,7 @@ private:
     Surroundings& s_;
     Block& block_;
     std::span<const x86::Insn> insns_;
-    std::vector<DirectExit>& exits_;
+    std::deque<DirectExit>& exits_;
     std::vector<u64> rips_;
     std::vector<u32> live_;
     std::vector<Treatment> treatment_;

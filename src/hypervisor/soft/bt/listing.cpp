@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 
 #include "hypervisor/soft/bt/bt.h"
 #include "hypervisor/soft/bt/compiler.h"
@@ -78,7 +79,7 @@ Decoded decode_block(std::span<const u8> code, u64 rip, mmu::TlbMode mode, const
 
 class Listing {
 public:
-    Listing(const Decoded& decoded, const Block& block, const std::vector<DirectExit>& exits,
+    Listing(const Decoded& decoded, const Block& block, const std::deque<DirectExit>& exits,
             const HostText& text)
         : decoded_(decoded),
           block_(block),
@@ -185,7 +186,7 @@ private:
 
     const Decoded& decoded_;
     const Block& block_;
-    const std::vector<DirectExit>& exits_;
+    const std::deque<DirectExit>& exits_;
     std::vector<HostLine> lines_;
     std::string out_;
 };
@@ -235,7 +236,7 @@ Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool use
     block.crosses = decoded.crosses;
     block.cookie = 1;
     block.second_cookie = 2;
-    std::vector<DirectExit> exits(1);
+    std::deque<DirectExit> exits(1);
     CodeOffset cold_at = code_bytes / 2;
     BlockCompiler(emitter, s, block, decoded.insns, exits, Options{})
         .compile(decoded.declined_after, cold_at);

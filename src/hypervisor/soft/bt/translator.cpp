@@ -243,6 +243,8 @@ void Translator::Impl::compile(Block& block, bool declined_after) {
     if (insns.empty()) {
         block.declines_first = true;
     } else {
+        arena.touch_code(emitter.offset());
+        arena.touch_code(cache.cold_at());
         BlockCompiler(emitter, surroundings, block, insns, cache.exits(), options)
             .compile(declined_after, cache.cold_at());
         vcpu.counters.add(Counter::blocks_translated);

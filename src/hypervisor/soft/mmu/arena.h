@@ -2,10 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "base/result.h"
 #include "hypervisor/soft/mmu/mmu.h"
+#include "memory/populate.h"
 
 namespace triune::hypervisor::soft::mmu {
 
@@ -30,6 +32,13 @@ public:
     /// Where code runs, and the same byte's address in the writable view.
     u8* code() { return code_; }
     u64 code_bytes() const { return code_bytes_; }
+    /// Some code is about to be written at `offset` of the code space, and then to run.
+    void touch_code(u64 offset) {
+        // Most blocks are smaller than this; what is larger meets a page fault.
+        const u64 bytes = std::min<u64>(code_bytes_ - offset, 8 << 10);
+        code_write_.touch(offset, bytes);
+        code_run_.touch(offset, bytes);
+    }
     u8* writable(u8* code) { return code + write_delta_; }
     u8* executable(u8* writable) { return writable - write_delta_; }
 
@@ -40,6 +49,7 @@ private:
     u8* engine_data_ = nullptr;
     u8* code_ = nullptr;
     u64 code_bytes_ = 0;
+    memory::Populator code_write_, code_run_;
     std::ptrdiff_t write_delta_ = 0;
     u8* run_base_ = nullptr;
     u8* write_base_ = nullptr;

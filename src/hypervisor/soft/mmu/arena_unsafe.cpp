@@ -44,6 +44,8 @@ Result<std::unique_ptr<VcpuArena>> VcpuArena::create(u64 code_bytes) {
     arena->engine_data_ = arena->run_base_ + engine_at;
     arena->code_ = arena->run_base_ + code_at;
     arena->code_bytes_ = code_bytes;
+    arena->code_write_ = {arena->writable(arena->code_), code_bytes, memory::Populator::For::writing};
+    arena->code_run_ = {arena->code_, code_bytes, memory::Populator::For::running};
     return arena;
 }
 

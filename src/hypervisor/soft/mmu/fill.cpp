@@ -15,8 +15,8 @@ bool Mmu::page_watched(Gva gva) const {
     return false;
 }
 
-// Called by translated code while the guest's vector state is in the host's registers: this file and
-// walk.cpp are built without vector registers and call nothing else.
+// Called by translated code while the guest's vector state is in the host's registers: this file,
+// walk.cpp and memory/populate.cpp are built without vector registers and call nothing else.
 std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode mode) {
     const auto mapping = walk(vcpu_, gva, access, mode);
     if (!mapping) return std::unexpected(mapping.error());
@@ -27,6 +27,7 @@ std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode 
     const memory::Slot* slot = vcpu_.memory->slot_of(t.gpa);
     if (!slot) return t;
     t.host = slot->host + (t.gpa - slot->gpa);
+    vcpu_.memory->touch(*slot, t.gpa);
     auto& flags = vcpu_.memory->flags_at(slot->offset + (t.gpa - slot->gpa));
     u8 page = flags.load(std::memory_order_acquire);
     if ((page & memory::page_clean) && access == Access::write && !slot->readonly) [[unlikely]] {
