@@ -65,6 +65,15 @@ public:
     virtual void set(bool level) = 0;
 };
 
+/// Lets writes of `size` bytes to a memory address signal an eventfd and be complete: no handler is called.
+/// Any thread.
+class WriteSignals {
+public:
+    virtual ~WriteSignals() = default;
+    virtual void add(u64 address, unsigned size, int eventfd) = 0;
+    virtual void remove(u64 address, unsigned size, int eventfd) = 0;
+};
+
 /// Sends message-signalled interrupts. Any thread.
 class MsiSink {
 public:

@@ -93,6 +93,11 @@ protected:
     unsigned add_capability(u8 id, std::span<const u8> body);
     /// MSI-X with `vectors` vectors, its table and pending bits in BAR `bar` (memory32) of its own.
     void add_msix(unsigned bar, unsigned vectors);
+    /// Writes of `size` bytes at `offset` of memory BAR `bar` signal an eventfd, which outlives the
+    /// function's time on the bus, where the bus has WriteSignals; elsewhere they reach the BAR's block.
+    void add_doorbell(unsigned bar, u64 offset, unsigned size, int eventfd) {
+        doorbells_.push_back({bar, offset, size, eventfd});
+    }
     /// Guest writes change the bits of `mask` in the `size` (1, 2, 4) bytes at `offset`.
     void make_writable(unsigned offset, u32 mask, unsigned size);
 
@@ -126,6 +131,12 @@ private:
         bool mapped = false;
     };
     static constexpr unsigned bar_count = 6;
+    struct Doorbell {
+        unsigned bar;
+        u64 offset;
+        unsigned size;
+        int eventfd;
+    };
 
     [[nodiscard]] u32 get_locked(unsigned offset, unsigned size) const REQUIRES(mutex_);
     void set_locked(unsigned offset, u32 value, unsigned size) REQUIRES(mutex_);
@@ -137,6 +148,7 @@ private:
     mutable base::Mutex mutex_;
     std::array<u8, 256> config_{}, write_mask_{}, initial_{};
     std::array<Bar, bar_count> bars_{};
+    std::vector<Doorbell> doorbells_;
     std::unique_ptr<Msix> msix_;
     unsigned msix_offset_ = 0;
     unsigned next_capability_ = 0x40, last_capability_ = 0;
@@ -176,6 +188,8 @@ public:
     void reset();
     /// Byte accesses to port 0xcf9, which lies among the bus' own ports, go here (offset 0).
     void set_reset_port(RegisterBlock* block) { reset_port_ = block; }
+    /// Before functions are attached; outlives the bus.
+    void set_write_signals(WriteSignals* signals) { signals_ = signals; }
     [[nodiscard]] PciFunction* function(unsigned slot) const {
         return slot < pci_slots ? slots_[slot] : nullptr;
     }
@@ -188,6 +202,8 @@ private:
     friend class PciFunction;
     /// Makes the address maps agree with all BARs.
     void update_mappings();
+    /// The BAR was mapped, or is about to go.
+    void update_doorbells(const PciFunction& f, unsigned bar, bool mapped);
     [[nodiscard]] PciFunction* selected(u32 address) const;
 
     AddressMap& ports_;
@@ -199,6 +215,7 @@ private:
     base::Mutex mapping_mutex_;
     std::atomic<u32> address_{0};
     RegisterBlock* reset_port_ = nullptr;
+    WriteSignals* signals_ = nullptr;  ///< null: none
 };
 
 }  // namespace triune::bus

@@ -47,8 +47,9 @@ PciHost::~PciHost() {
     for (PciFunction* f : slots_) {
         if (!f) continue;
         const base::MutexLock lock(f->mutex_);
-        for (auto& bar : f->bars_)
-            if (bar.mapped) {
+        for (unsigned i = 0; i < PciFunction::bar_count; ++i)
+            if (auto& bar = f->bars_[i]; bar.mapped) {
+                update_doorbells(*f, i, false);
                 (bar.kind == BarKind::io ? ports_ : mmio_).remove(bar.mapped_at, *bar.block);
                 bar.mapped = false;
             }
@@ -141,6 +142,7 @@ void PciHost::update_mappings() {
                 const bool wants =
                     (command & (bar.kind == BarKind::io ? pci_command::io : pci_command::memory)) && address;
                 if (!mapping && bar.mapped && (!wants || bar.mapped_at != address)) {
+                    update_doorbells(*f, i, false);
                     map.remove(bar.mapped_at, *bar.block);
                     bar.mapped = false;
                 } else if (mapping && !bar.mapped && wants && map.add(address, bar.size, *bar.block)) {
@@ -148,9 +150,18 @@ void PciHost::update_mappings() {
                     // of some BAR brings us here again.
                     bar.mapped = true;
                     bar.mapped_at = address;
+                    update_doorbells(*f, i, true);
                 }
             }
         }
+}
+
+void PciHost::update_doorbells(const PciFunction& f, unsigned bar, bool mapped) {
+    for (const PciFunction::Doorbell& d : f.doorbells_) {
+        if (!signals_ || d.bar != bar) continue;
+        const u64 address = f.bars_[bar].mapped_at + d.offset;
+        mapped ? signals_->add(address, d.size, d.eventfd) : signals_->remove(address, d.size, d.eventfd);
+    }
 }
 
 PciFunction* PciHost::selected(u32 address) const {

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <tuple>
+
 namespace triune::bus {
 namespace {
 
@@ -49,6 +52,7 @@ struct Device : PciFunction {
         if (offset == vendor_cap + 4) config_set(offset, 0x77, 1);
     }
     void on_reset() override { ++resets; }
+    using PciFunction::add_doorbell;
     using PciFunction::bus_master;
     using PciFunction::msix_enabled;
     using PciFunction::set_intx;
@@ -97,6 +101,40 @@ struct PciTest : testing::Test {
                  sink,
                  {&lines[0], &lines[1], &lines[2], &lines[3], &lines[4], &lines[5], &lines[6], &lines[7]}};
 };
+
+TEST(PciDoorbells, FollowTheBar) {
+    struct Signals final : WriteSignals {
+        using Write = std::tuple<u64, unsigned, int>;
+        void add(u64 address, unsigned size, int fd) override {
+            EXPECT_TRUE(now.insert({address, size, fd}).second);
+        }
+        void remove(u64 address, unsigned size, int fd) override {
+            EXPECT_EQ(now.erase({address, size, fd}), 1u);
+        }
+        std::set<Write> now;
+    } signals;
+    AddressMap ports, mmio;
+    Sink sink;
+    Device device;
+    {
+        PciHost host{ports, mmio, sink, {}};
+        host.set_write_signals(&signals);
+        device.add_doorbell(4, 0x3000, 2, 10);
+        device.add_doorbell(4, 0x3004, 2, 11);
+        ASSERT_TRUE(host.attach(3, device));
+        EXPECT_TRUE(signals.now.empty()) << "the BAR is nowhere";
+        ASSERT_TRUE(host.assign_resources());
+        const u64 at = device.mapped_bar(4);
+        EXPECT_EQ(signals.now, (std::set<Signals::Write>{{at + 0x3000, 2, 10}, {at + 0x3004, 2, 11}}));
+        device.config_write(0x20, 0xe0800000, 4);
+        EXPECT_EQ(signals.now, (std::set<Signals::Write>{{0xe0803000, 2, 10}, {0xe0803004, 2, 11}}));
+        device.config_write(4, 0, 2);
+        EXPECT_TRUE(signals.now.empty()) << "memory decoding is off";
+        device.config_write(4, 2, 2);
+        EXPECT_EQ(signals.now.size(), 2u);
+    }
+    EXPECT_TRUE(signals.now.empty());
+}
 
 TEST_F(PciTest, ConfigurationMechanism1) {
     // Linux' probe: a byte write to 0xcfb must not disturb CONFIG_ADDRESS.

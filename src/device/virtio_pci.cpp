@@ -2,6 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/virtio_pci.h"
 
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -105,13 +109,31 @@ void VirtioPci::register_write(u64 offset, u64 value, unsigned size) {
     if (offset < common::end) {
         common_write(offset, value, size);
     } else if (offset >= notify_offset) {
-        const u64 q = (offset - notify_offset) / notify_multiplier;
-        // No lock here: this is the hot path, and a notification that comes while the driver resets
-        // the device finds the device quiesced.
-        const u8 status = status_.load(std::memory_order_acquire);
-        if (q < queues_.size() && (status & status_driver_ok) && !(status & status_needs_reset) &&
-            bus_master())
-            notified(static_cast<unsigned>(q));
+        notify((offset - notify_offset) / notify_multiplier);
+    }
+}
+
+// No lock here: this is the hot path, and a notification that comes while the driver resets the device
+// finds the device quiesced.
+void VirtioPci::notify(u64 queue) {
+    const u8 status = status_.load(std::memory_order_acquire);
+    if (queue < queues_.size() && (status & status_driver_ok) && !(status & status_needs_reset) &&
+        bus_master())
+        notified(static_cast<unsigned>(queue));
+}
+
+// Drivers write the queue's index in 16 bits (4.1.5.2); other sizes reach register_write().
+void VirtioPci::use_doorbells(base::EventLoop& loop) {
+    loop_ = &loop;
+    for (unsigned i = 0; i < queues_.size(); ++i) {
+        base::Fd fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+        if (!fd) return;  // out of descriptors: this queue's notifications stay calls
+        add_doorbell(register_bar, notify_offset + u64{notify_multiplier} * i, 2, fd.get());
+        loop.watch(fd.get(), EPOLLIN, [this, i, fd = fd.get()](u32) {
+            u64 count = 0;
+            if (::read(fd, &count, sizeof count) == sizeof count) notify(i);
+        });
+        doorbells_.push_back(std::move(fd));
     }
 }
 
@@ -252,7 +274,10 @@ void VirtioPci::on_reset() {
     reset_device();
 }
 
-void VirtioPci::shut_down() { on_reset(); }
+void VirtioPci::shut_down() {
+    for (const base::Fd& fd : doorbells_) loop_->unwatch(fd.get());
+    on_reset();
+}
 
 // Interrupts -----------------------------------------------------------------------------------------
 

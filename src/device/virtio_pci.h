@@ -7,6 +7,8 @@
 #include <mutex>
 #include <vector>
 
+#include "base/event_loop.h"
+#include "base/fd.h"
 #include "bus/pci.h"
 #include "device/virtio_queue.h"
 
@@ -31,6 +33,10 @@ public:
     };
     VirtioPci(memory::GuestMemory& memory, Spec spec);
 
+    /// Notifications become signals that `loop` waits for, where the bus has WriteSignals. Before the
+    /// function is attached; the loop outlives it.
+    void use_doorbells(base::EventLoop& loop);
+
     static constexpr unsigned register_bar = 4, msix_bar = 1;
     // Offsets in BAR 4.
     static constexpr u64 common_offset = 0, isr_offset = 0x1000, config_offset = 0x2000,
@@ -44,7 +50,7 @@ public:
 protected:
     /// The driver is ready (DRIVER_OK): queues are configured. On the vCPU's thread.
     virtual void activated() = 0;
-    /// The driver notified a queue that is ready. On the vCPU's thread: be quick.
+    /// The driver notified a queue that is ready. On the vCPU's thread or the event loop's: be quick.
     virtual void notified(unsigned queue) = 0;
     /// Stop: when this returns the device touches neither queues nor guest memory.
     virtual void quiesce() = 0;
@@ -95,6 +101,7 @@ private:
     void common_write(u64 offset, u64 value, unsigned size);
     void write_status(u8 value);
     void reset_device();
+    void notify(u64 queue);
     void write_queue(QueueState& q, u64 offset, u64 value, unsigned size);
     void raise(u16 vector, u8 isr_bit);
     u8 take_isr();
@@ -107,6 +114,8 @@ private:
     const u64 offered_;
     const std::vector<u8> config_bytes_;
     std::vector<QueueState> queues_;
+    base::EventLoop* loop_ = nullptr;  ///< null: no doorbells
+    std::vector<base::Fd> doorbells_;  ///< an eventfd a queue
     unsigned window_capability_ = 0;
 
     std::mutex mutex_;  // the transport lock: everything below up to the atomics

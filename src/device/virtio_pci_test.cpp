@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <thread>
+
 #include "device/virtio_test_driver.h"
 
 namespace triune::device {
@@ -123,6 +126,47 @@ TEST_F(VirtioPciTest, ServesRequestsWithMsix) {
     EXPECT_EQ(r1.peek<char>(0x2000), 'x');
     EXPECT_FALSE(level());
     EXPECT_EQ(d.read(d.isr, 1), 0U);
+}
+
+TEST(VirtioPciDoorbells, SignalsAreNotifications) {
+    struct Signals final : bus::WriteSignals {
+        void add(u64 address, unsigned size, int fd) override {
+            EXPECT_EQ(size, 2U);
+            fds[address] = fd;
+        }
+        void remove(u64 address, unsigned, int) override { fds.erase(address); }
+        void ring(u64 address) {
+            const u64 one = 1;
+            ASSERT_TRUE(fds.contains(address));
+            ASSERT_EQ(::write(fds[address], &one, sizeof one), static_cast<ssize_t>(sizeof one));
+        }
+        std::map<u64, int> fds;
+    } signals;
+    auto loop = std::move(base::EventLoop::create().value());
+    std::thread thread([&] { loop->run(); });
+    {
+        TestMachine m;
+        m.pci->set_write_signals(&signals);
+        Echo echo{*m.memory};
+        echo.use_doorbells(*loop);
+        TestDriver d{m, echo, 5};
+        ASSERT_EQ(signals.fds.size(), 2U);
+        ASSERT_TRUE(d.negotiate(TestDriver::version_1));
+        auto r0 = d.make_queue(0, 0x10000, 16);
+        auto r1 = d.make_queue(1, 0x20000, 8);
+        signals.ring(d.notify);  // before DRIVER_OK: nobody listens
+        d.start();
+        r1.add(2, {{0x2000, 1, true}});
+        signals.ring(d.notify + d.notify_multiplier);
+        EXPECT_TRUE(r1.wait_used(1));
+        r0.add(0, {{0x1000, 1, true}});
+        signals.ring(d.notify);
+        EXPECT_TRUE(r0.wait_used(1));
+        signals.ring(d.notify);  // and the device goes at once
+    }
+    EXPECT_TRUE(signals.fds.empty());
+    loop->stop();
+    thread.join();
 }
 
 TEST_F(VirtioPciTest, FallsBackToIntx) {

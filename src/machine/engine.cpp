@@ -11,9 +11,9 @@
 
 namespace triune::machine {
 
-EngineChoice choose_engine() {
-    // Engine kvm has yet to boot Linux on VT-x or AMD-V: until then it is taken only when asked for.
+EngineChoice choose_engine(bool debugged) {
     const hypervisor::kvm::Probe& kvm = hypervisor::kvm::probe();
+    if (kvm.good && !debugged) return {"kvm", kvm.verdict};
     // The translator's only demand beyond what the reference engine needs: executable shared memory,
     // which hardened hosts (SELinux execmem rules, noexec policies) may refuse.
     const base::Fd fd(memfd_create("triune-probe", MFD_CLOEXEC));
@@ -21,8 +21,9 @@ EngineChoice choose_engine() {
         void* const page = mmap(nullptr, page_size, PROT_READ | PROT_EXEC, MAP_SHARED, fd.get(), 0);
         if (page != MAP_FAILED) {
             munmap(page, page_size);
-            return {"bt",
-                    "binary translation (engine kvm is only taken when asked for; " + kvm.verdict + ")"};
+            return {"bt", "binary translation (" +
+                              (kvm.good ? "engine kvm has only four break- and watchpoints" : kvm.verdict) +
+                              ")"};
         }
     }
     return {"interp",

@@ -13,7 +13,8 @@ struct EngineChoice {
     std::string engine, reason;
 };
 
-/// What `--engine auto` picks on this host, and why.
-EngineChoice choose_engine();
+/// What `--engine auto` picks on this host, and why. `debugged`: for a VM with a debugger, which engine kvm
+/// gives four break- and watchpoints only.
+EngineChoice choose_engine(bool debugged = false);
 
 }  // namespace triune::machine

@@ -36,12 +36,18 @@ constexpr backend::MacAddress mac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 /// Members are destroyed in reverse: the bus lets go of the functions, these stop their threads.
 class PcDevices final : public Devices {
 public:
-    PcDevices(MappedIo& io, hypervisor::Vm& vm, const Trace& trace) : io_(io), msi_(vm, trace) {
+    PcDevices(MappedIo& io, hypervisor::Vm& vm, const Trace& trace)
+        : io_(io),
+          msi_(vm, trace),
+          signals_(vm),
+          // A traced write has to come here.
+          use_signals_(vm.io_events_save_exits() && !trace.any()) {
         lines_.reserve(gsi_count);
         for (unsigned gsi = 0; gsi < gsi_count; ++gsi) lines_.emplace_back(vm, gsi, trace);
         std::array<bus::IrqLine*, bus::pci_gsi_count> intx{};
         for (unsigned i = 0; i < intx.size(); ++i) intx[i] = &lines_[bus::pci_first_gsi + i];
         pci_.emplace(io_.ports, io_.mmio, msi_, intx);
+        if (use_signals_) pci_->set_write_signals(&signals_);
     }
     ~PcDevices() override {
         for (const auto& [base, block] : claimed_) io_.ports.remove(base, *block);
@@ -55,7 +61,8 @@ public:
     std::expected<void, VmError> add_extra(const std::vector<DeviceConfig>& wanted, Backends& backends,
                                            base::EventLoop& loop, const GuestRequests& requests);
     std::expected<void, VmError> add_pci(const VmDefinition& definition, Backends& backends,
-                                         memory::GuestMemory& memory, const GuestRequests& requests);
+                                         memory::GuestMemory& memory, base::EventLoop& loop,
+                                         const GuestRequests& requests);
 
 private:
     /// Gives a device its ports.
@@ -74,6 +81,8 @@ private:
 
     MappedIo& io_;
     MsiBridge msi_;
+    EventSignals signals_;
+    const bool use_signals_;
     std::vector<GsiLine> lines_;
     std::vector<std::pair<u16, bus::RegisterBlock*>> claimed_;
     std::unique_ptr<device::Uart> uart_;
@@ -196,7 +205,8 @@ std::expected<void, VmError> PcDevices::add_extra(const std::vector<DeviceConfig
 }
 
 std::expected<void, VmError> PcDevices::add_pci(const VmDefinition& definition, Backends& backends,
-                                                memory::GuestMemory& memory, const GuestRequests& requests) {
+                                                memory::GuestMemory& memory, base::EventLoop& loop,
+                                                const GuestRequests& requests) {
     std::vector<std::unique_ptr<bus::PciFunction>> wanted;
     wanted.push_back(std::make_unique<device::HostBridge>(requests.shadow));  // slot 0
     wanted.push_back(std::make_unique<device::IsaBridge>());                  // slot 1
@@ -207,8 +217,11 @@ std::expected<void, VmError> PcDevices::add_pci(const VmDefinition& definition, 
     if (backends.console)
         wanted.push_back(std::make_unique<device::VirtioConsole>(memory, *backends.console));
     wanted.push_back(std::make_unique<device::VirtioRng>(memory));
-    for (auto& function : wanted)
+    for (auto& function : wanted) {
+        if (auto* const virtio = dynamic_cast<device::VirtioPci*>(function.get()); virtio && use_signals_)
+            virtio->use_doorbells(loop);
         if (const auto plugged = plug(std::move(function)); !plugged) return plugged;
+    }
     // Firmware does that itself.
     if (definition.firmware.empty() && !pci_->assign_resources())
         return std::unexpected(VmError{"too many devices: the PCI memory window is full", true});
@@ -225,7 +238,7 @@ std::expected<std::unique_ptr<Devices>, VmError> make_devices(
         return std::unexpected(added.error());
     if (const auto added = devices->add_extra(definition.devices, backends, loop, requests); !added)
         return std::unexpected(added.error());
-    if (const auto added = devices->add_pci(definition, backends, memory, requests); !added)
+    if (const auto added = devices->add_pci(definition, backends, memory, loop, requests); !added)
         return std::unexpected(added.error());
     return devices;
 }

@@ -94,15 +94,10 @@ std::expected<void, VmError> HostedVm::prepare() {
     if (definition_.cpus < 1 || definition_.cpus > 16)
         return unusable(fmt::format("{} processors: a VM has 1 to 16", definition_.cpus));
     if (definition_.engine == "auto") {
-        machine::EngineChoice choice = machine::choose_engine();
+        machine::EngineChoice choice = machine::choose_engine(!definition_.gdb.empty());
         definition_.engine = std::move(choice.engine);
         engine_reason_ = std::move(choice.reason);
     }
-    if (definition_.engine == "kvm" && !definition_.firmware.empty())
-        return unusable(
-            "firmware needs memory that it can switch, which engine kvm does not have: use bt or interp");
-    if (definition_.engine == "kvm" && !definition_.gdb.empty())
-        return unusable("engine kvm cannot be debugged yet: use bt or interp");
     auto trace = machine::Trace::parse(definition_.trace);
     if (!trace) return std::unexpected(trace.error());
     trace_ = *trace;

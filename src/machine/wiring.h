@@ -37,6 +37,22 @@ private:
     const Trace& trace_;
 };
 
+/// Doorbells of devices are the hypervisor's I/O events. Where one cannot be added, the write reaches the
+/// device as ever.
+class EventSignals final : public bus::WriteSignals {
+public:
+    explicit EventSignals(hypervisor::Vm& vm) : vm_(vm) {}
+    void add(u64 address, unsigned size, int eventfd) override {
+        (void)vm_.add_io_event({.address = address, .size = size, .value = {}, .fd = eventfd});
+    }
+    void remove(u64 address, unsigned size, int eventfd) override {
+        (void)vm_.remove_io_event({.address = address, .size = size, .value = {}, .fd = eventfd});
+    }
+
+private:
+    hypervisor::Vm& vm_;
+};
+
 /// Message-signalled interrupts go to the hypervisor as they are.
 class MsiBridge final : public bus::MsiSink {
 public:

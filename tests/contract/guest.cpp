@@ -29,7 +29,7 @@ x86::VcpuState real_mode_at(const x86::VcpuState& from, u16 ip) {
 }
 
 Bench::Bench(std::string engine, unsigned cpus, const std::string& cpu)
-    : cpus_(cpus), vcpus_(cpus), states_(cpus), counters_(cpus) {
+    : kvm_(engine == "kvm"), cpus_(cpus), vcpus_(cpus), states_(cpus), counters_(cpus) {
     loop_ = std::move(base::EventLoop::create().value());
     memory_ = std::move(memory::GuestMemory::create(ram_bytes).value());
     memory_->add_slot(0, ram_bytes, 0).value();
@@ -133,7 +133,7 @@ std::string Bench::story() {
         result, d[0], d[0], d[1], d[2], d[3], log, trouble);
 }
 
-u32 Bench::port_read(u16, unsigned) { return ~0u; }
+u32 Bench::port_read(u16 port, unsigned) { return port == 0xf9 ? u32{kvm_} : ~0u; }
 
 void Bench::port_write(u16 port, u32 value, unsigned) {
     switch (port) {

@@ -13,6 +13,28 @@ import time
 
 from harness import ROOT
 
+# Where QEMU's emulated processor is not as a processor is. Each of these guests fails at the same check on
+# QEMU's TCG alone, without KVM, or KVM is not asked: guest (or test) -> (what the guest reports, why). It may pass
+# (with a QEMU that has it right), but not fail elsewhere.
+TCG_FAULTS = {
+    "page_fault": (0x11b, "a reserved bit gives error code 8: P is not set"),
+    "paging32": (0x106, "a reserved bit gives error code 8: P is not set"),
+    "exceptions": (0x10b, "a stack access that is not canonical gives #GP, not #SS"),
+    "protected32": (0x10a, "segment limits are not checked"),
+    "segments": (0x101, "segment limits are not checked"),
+    "v8086": (0x12b, "segment limits are not checked"),
+    "debug": (0x110, "the address of a data breakpoint is not aligned to its length"),
+    "la57": (0x106, "WRMSR takes base addresses that are not canonical"),
+    "tasks": (0x136, "task switches are not intercepted: KVM does not hear of CR0.TS"),
+    "Engine/GuestDebugging.BreakpointsStopBeforeTheirInstruction/kvm":
+        (None, "VMRUN does not arm the breakpoints of the DR7 that it loads"),
+    "Engine/GuestDebugging.WatchpointsStopAfterTheAccess/kvm":
+        (None, "VMRUN does not arm the breakpoints of the DR7 that it loads"),
+    "vector": (0xdead, "XSETBV is not intercepted: KVM keeps the old XCR0 and restores it"),
+}
+# For the last reason Linux is booted without XSAVE.
+CPU = "host,-xsave"
+
 # In the guest of the guest: processors, block device, network, entropy.
 INNER = """
 echo "inner: $(nproc) processors, $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource) clock"
@@ -27,27 +49,44 @@ grep -E 'virtio|timer|IPI|resched' /proc/interrupts | head -8
 echo "inner: done"
 """
 
-# In the machine with AMD-V. The disk image and the web server are for the guests.
-OUTER = r"""
+# In the machine with AMD-V. The disk images and the web server are for the guests.
+BEGIN = r"""
 echo "outer: $(uname -r), $(nproc) processors, $(ls /dev/kvm 2>&1)"
 cd /kvm
 mkdir -p /tmp/www; echo 'outer: served over virtio-net' >/tmp/www/index.html
 httpd -p PORT -h /tmp/www
+"""
+PARTS = {
+    "doctor": r"""
 echo "== doctor"; timeout 60 ./triune doctor; echo "== status $?"
+""",
+    "contract": r"""
 echo "== contract"; TRIUNE_TEST_KVM=always timeout LIMIT ./contract_test --gtest_filter='FILTER' --gtest_color=no; echo "== status $?"
+""",
+    "unit": r"""
 echo "== unit"; timeout 120 ./kvm_hv_test --gtest_color=no; echo "== status $?"
+""",
+    "boot": r"""
 for cpus in 1 2; do
     head -c 4194304 /dev/zero >/tmp/disk.img
     echo "== boot $cpus"
-    timeout LIMIT ./triune run --engine kvm --cpus $cpus --memory 256M --kernel vmlinuz --initrd inner \
+    timeout LIMIT ./triune run --engine kvm --cpu CPU --cpus $cpus --memory 256M --kernel vmlinuz --initrd inner \
         --append "console=ttyS0 panic=-1 no_timer_check" --disk /tmp/disk.img --net user --stats </dev/null
     echo "== status $?"
     echo "== disk $cpus"; head -c 8893 /tmp/disk.img | md5sum; seq 1 2000 | md5sum; echo "== status $?"
 done
-echo "== auto"; timeout LIMIT ./triune run --engine auto --memory 256M --kernel vmlinuz --initrd inner-short \
+""",
+    "firmware": r"""
+echo "== firmware"; timeout 100 ./triune run --engine kvm --firmware bios.bin --cpus 2 --disk boot.img \
+    --device isa-debug-exit </dev/null; status=$?; echo; echo "== status $status"
+""",
+    "auto": r"""
+echo "== auto"; timeout LIMIT ./triune run --engine auto --cpu CPU --memory 256M --kernel vmlinuz --initrd inner-short \
     --append "console=ttyS0 quiet panic=-1 no_timer_check" </dev/null; echo "== status $?"
-echo "== end"
-"""
+""",
+}
+END = 'echo "== end"\n'
+
 
 def sections(text):
     """Name -> (lines, exit status) of each "== name … == status N" in the machine's output."""
@@ -80,20 +119,49 @@ class Judge:
         self.failed += not good
 
 
-def judge_all(found, text):
+def judge_contract(judge, lines):
+    """Every test of the suite has passed, but for what TCG_FAULTS says."""
+    ran = re.search(r"^\[==========\] (\d+) tests? from .* ran\.", lines, re.M)
+    judge(bool(ran), f"contract: {ran.group(1) if ran else 0} tests ran to the end")
+    for part in re.split(r"^\[ RUN      \] ", lines, flags=re.M)[1:]:
+        test = part.split()[0]
+        name = test.rsplit("kvm_", 1)[-1]
+        if re.search(r"^\[       OK \]", part, re.M):
+            print(f"ok   contract: {test}")
+            continue
+        report = re.search(r"^result 0x([0-9a-f]+)", part, re.M)
+        value, why = TCG_FAULTS.get(name if "Guests.Pass" in test else test, (None, None))
+        seen = int(report.group(1), 16) if report else None
+        excused = why and seen == value and "SKIPPED" not in part
+        judge(bool(excused), f"contract: {test}" + (f": QEMU's, not ours: {why}" if excused else " failed or was skipped"))
+
+
+BOOT_SECTOR = bytes.fromhex(
+    "31c0 8ed8 8ec0 b80102 b90200 b600 bb0080 cd13 7211 be0080 ac 84c0 7409 b40e bb0700 cd10 ebf2 b021 e6f4")
+# xor ax, ax; ds = es = 0; int 13h: the second sector to 0x8000; each character by int 10h; 0x21 to port 0xf4
+
+
+def boot_disk():
+    text = b"read from the second sector\r\n"
+    return BOOT_SECTOR.ljust(510, b"\0") + b"\x55\xaa" + text.ljust(512, b"\0") + bytes(1 << 20)
+
+
+def judge_all(found, text, parts):
     judge = Judge()
     judge("== end" in text, "the machine ran all of it")
-    for name in ("doctor", "contract", "unit", "boot 1", "boot 2", "disk 1", "disk 2", "auto"):
+    names = ["doctor", "contract", "unit", "boot 1", "boot 2", "disk 1", "disk 2", "firmware", "auto"]
+    for name in [n for n in names if n.split()[0].replace("disk", "boot") in parts]:
         lines, status = found.get(name, ("", None))
-        judge(status == 0, f"{name}: status {status}")
+        if name == "contract":
+            judge_contract(judge, lines)
+            continue
+        wanted = 0x43 if name == "firmware" else 0
+        judge(status == wanted, f"{name}: status {status}")
         if name == "doctor":
             judge("KVM works, with hardware assist" in lines, "doctor: the probe finds KVM good")
-        if name in ("contract", "unit"):
+        if name == "unit":
             ran = re.search(r"\[  PASSED  \] (\d+) tests", lines)
             judge(bool(ran), f"{name}: {ran.group(1) if ran else 0} tests passed")
-        if name == "contract":
-            skipped = re.findall(r"\[  SKIPPED \] (\S+)", lines)
-            judge(not skipped, f"contract: nothing skipped {' '.join(sorted(set(skipped)))}")
         if name.startswith("boot"):
             cpus = name.split()[1]
             judge(f"inner: {cpus} processors" in lines, f"{name}: userland sees {cpus} processor(s)")
@@ -104,8 +172,11 @@ def judge_all(found, text):
             judge(not re.search(r"WARNING|BUG:|Oops|Call Trace|soft lockup", lines), f"{name}: the kernel complains of nothing")
         if name.startswith("disk"):
             judge(len(set(lines.split("\n")[:2])) == 1, f"{name}: what virtio-blk wrote is in the image")
+        if name == "firmware":
+            judge("read from the second s" in lines, "firmware: SeaBIOS boots a virtio disk")
         if name == "auto":
-            judge("binary translation (engine kvm is only taken when asked for" in lines, "auto: says that it takes bt, and why")
+            judge("engine kvm: KVM works, with hardware assist" in lines, "auto: says that it takes kvm, and why")
+            judge("inner: up" in lines, "auto: userland is reached")
     return judge.failed
 
 
@@ -114,27 +185,32 @@ def main():
     parser.add_argument("--build", required=True, help="folder with triune, contract_test and their libraries")
     parser.add_argument("--guest", required=True, help="folder with vmlinuz, initrd, kernel, busybox (./dev guest)")
     parser.add_argument("--qemu", default="qemu-system-x86_64")
-    parser.add_argument("--limit", type=int, default=900, help="seconds for the whole machine")
+    parser.add_argument("--limit", type=int, default=1500, help="seconds for the whole machine")
     parser.add_argument("--filter", default="*kvm*", help="contract tests that are run (a gtest filter)")
+    parser.add_argument("--firmware", default="/usr/share/seabios/bios.bin", help="SeaBIOS (package seabios)")
+    parser.add_argument("--only", help="parts to run and judge, with commas: doctor, contract, unit, boot, firmware, auto")
     parser.add_argument("--log", help="keep the machine's console in this file")
     options = parser.parse_args()
 
     build, guest = os.path.abspath(options.build), os.path.abspath(options.guest)
     programs = [os.path.join(build, name) for name in ("triune", "tests/contract/contract_test", "kvm_hv_test")]
-    for path in programs + [os.path.join(guest, "vmlinuz"), os.path.join(guest, "busybox/bin/busybox")]:
+    for path in programs + [options.firmware, os.path.join(guest, "vmlinuz"), os.path.join(guest, "busybox/bin/busybox")]:
         if not os.path.exists(path):
-            sys.exit(f"{path} is missing: run ./dev guest and ./dev build")
+            sys.exit(f"{path} is missing: ./dev test-kvm builds and fetches what is needed")
     modules = os.path.join(guest, "kernel/lib/modules")
     release = os.path.join(modules, os.listdir(modules)[0])
     busybox = os.path.join(guest, "busybox/bin/busybox")
-    script = OUTER.replace("LIMIT", str(options.limit // 3)).replace("FILTER", options.filter).replace("PORT", "8080")
+    parts = options.only.split(",") if options.only else list(PARTS)
+    script = BEGIN + "".join(PARTS[part] for part in parts) + END
+    for word, value in (("LIMIT", options.limit // 3), ("FILTER", options.filter), ("PORT", 8080), ("CPU", CPU)):
+        script = script.replace(word, str(value))
     inner = INNER.replace("PORT", "8080")
 
     with tempfile.TemporaryDirectory(prefix="triune-kvm-") as scratch:
         def write(name, text):
             path = os.path.join(scratch, name)
-            with open(path, "w") as f:
-                f.write(text)
+            with open(path, "wb") as f:
+                f.write(text if isinstance(text, bytes) else text.encode())
             return path
 
         inner_initrd, short_initrd, outer = (os.path.join(scratch, n) for n in ("inner", "inner-short", "outer"))
@@ -143,7 +219,8 @@ def main():
         make_initrd(short_initrd, base=base, add=[[write("short.sh", "echo inner: up\n") + "=/autorun"]])
         guests = os.path.join(build, "guests")
         files = [[f"{p}=/kvm/{os.path.basename(p)}"] for p in programs + [inner_initrd, short_initrd]]
-        files += [[f"{os.path.join(guest, 'vmlinuz')}=/kvm/vmlinuz"]]
+        files += [[f"{os.path.join(guest, 'vmlinuz')}=/kvm/vmlinuz"], [f"{options.firmware}=/kvm/bios.bin"]]
+        files += [[write("boot.img", boot_disk()) + "=/kvm/boot.img"]]
         files += [[f"{os.path.join(guests, n)}={os.path.join(guests, n)}"] for n in os.listdir(guests) if n.endswith(".bin")]
         files += [[f"{lib}={lib}"] for lib in sorted(set(sum((libraries(p) for p in programs), [])))]
         init = os.path.join(ROOT, "tools/guest/init")
@@ -163,7 +240,7 @@ def main():
             with open(options.log, "w") as f:
                 f.write(text)
     found = sections(text)
-    failed = judge_all(found, text)
+    failed = judge_all(found, text, parts)
     print(f"{time.monotonic() - begin:.0f} s")
     if failed:
         print("--- the end of the machine's console:\n" + text[-6000:])

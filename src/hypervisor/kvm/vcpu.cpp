@@ -72,7 +72,41 @@ x86::VcpuState KvmVcpu::state() {
     return {};
 }
 
-void KvmVcpu::set_state(const x86::VcpuState& s) { note(state_->write(s)); }
+void KvmVcpu::set_state(const x86::VcpuState& s) {
+    // Slots that were switched meanwhile, which the caller says by this (memory/slot_switch.h).
+    note(vm_->map_memory());
+    note(state_->write(s));
+}
+
+// -- debugging --------------------------------------------------------------------------------------
+
+Result<void> KvmVcpu::set_guest_debug(const GuestDebug& debug) {
+    auto registers = DebugRegisters::make(debug);
+    if (!registers) return std::unexpected(registers.error());
+    if (!debug_.any() && !registers->any()) return {};
+    debug_ = *registers;
+    return tell_debug();
+}
+
+Result<void> KvmVcpu::tell_debug(u32 further_control) {
+    const int controls = vm_->device().capability(KVM_CAP_SET_GUEST_DEBUG2);
+    kvm_guest_debug d = debug_.for_kvm(controls & KVM_GUESTDBG_BLOCKIRQ);
+    d.control |= further_control;
+    if (call(fd_.get(), KVM_SET_GUEST_DEBUG, &d) < 0) return fail_errno("KVM: KVM_SET_GUEST_DEBUG");
+    return {};
+}
+
+std::optional<Exit> KvmVcpu::debug_exit() {
+    const kvm_debug_exit_arch arch = run_->debug.arch;
+    if (const auto event = debug_.event(arch)) return *event;
+    // The guest's own: it gets it now, with DR6 as the processor would have left it.
+    kvm_debugregs registers{};
+    if (call(fd_.get(), KVM_GET_DEBUGREGS, &registers) < 0) return InternalError{"KVM: KVM_GET_DEBUGREGS"};
+    registers.dr6 = arch.dr6;
+    if (call(fd_.get(), KVM_SET_DEBUGREGS, &registers) < 0) return InternalError{"KVM: KVM_SET_DEBUGREGS"};
+    note(tell_debug(arch.exception == 3 ? KVM_GUESTDBG_INJECT_BP : KVM_GUESTDBG_INJECT_DB));
+    return {};
+}
 
 // The flag first: whoever sees immediate_exit or gets the signal finds it set. A thread that is about to
 // enter KVM_RUN is stopped by immediate_exit, one inside it by the signal.
@@ -84,6 +118,8 @@ void KvmVcpu::kick() {
 
 Exit KvmVcpu::run() {
     accept_kicks();
+    // What the guest has done to its flags may have ended the stepping.
+    if (debug_.single_step()) note(tell_debug());
     Exit exit = run_until_exit();
     kernel_stats_->read(counters_);
     return exit;
@@ -122,6 +158,7 @@ std::optional<Exit> KvmVcpu::handle_exit() {
     switch (run_->exit_reason) {
         case KVM_EXIT_IO: port_io(); return {};
         case KVM_EXIT_MMIO: mmio(); return {};
+        case KVM_EXIT_DEBUG: return debug_exit();
         case KVM_EXIT_X86_RDMSR:
         case KVM_EXIT_X86_WRMSR:
             // None of the model's MSRs is missing in KVM: #GP.

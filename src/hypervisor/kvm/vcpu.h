@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "hypervisor/kvm/guest_debug.h"
 #include "hypervisor/kvm/stats.h"
 #include "hypervisor/kvm/vcpu_state.h"
 #include "hypervisor/kvm/vm_state.h"
@@ -42,6 +43,7 @@ public:
     void kick() override;
     x86::VcpuState state() override;
     void set_state(const x86::VcpuState& s) override;
+    Result<void> set_guest_debug(const GuestDebug& debug) override;
     [[nodiscard]] const observe::Counters& counters() const override { return counters_; }
 
 private:
@@ -51,6 +53,9 @@ private:
     Exit run_until_exit();
     /// Acts on what KVM_RUN came back with. Empty: go on.
     std::optional<Exit> handle_exit();
+    std::optional<Exit> debug_exit();
+    /// KVM_SET_GUEST_DEBUG as debug_ says.
+    Result<void> tell_debug(u32 further_control = 0);
     void port_io();
     void mmio();
     /// A host failure in a call that cannot report it: the next run() does.
@@ -63,6 +68,7 @@ private:
     std::optional<KernelStats> kernel_stats_;
     observe::Counters counters_;
     std::optional<std::string> broken_;
+    DebugRegisters debug_;
     /// The last exit's instruction is finished by the next KVM_RUN (api.rst, KVM_EXIT_IO).
     bool unfinished_ = false;
     std::atomic<bool> kicked_{false};

@@ -64,6 +64,15 @@ Result<void> VmState::create_chips() {
     }
     if (call(fd(), KVM_CREATE_IRQCHIP) < 0)
         return fail_errno("KVM: the in-kernel interrupt chips cannot be created");
+    // KVM's 8259A pair begins unmasked and with vectors from 0. One that nobody has set up sends nothing
+    // (8259A datasheet: it waits for ICW1, which unmasks).
+    for (const u32 id : {u32{KVM_IRQCHIP_PIC_MASTER}, u32{KVM_IRQCHIP_PIC_SLAVE}}) {
+        kvm_irqchip chip{};
+        chip.chip_id = id;
+        if (call(fd(), KVM_GET_IRQCHIP, &chip) < 0) return fail_errno("KVM: KVM_GET_IRQCHIP");
+        chip.chip.pic.imr = 0xff;
+        if (call(fd(), KVM_SET_IRQCHIP, &chip) < 0) return fail_errno("KVM: KVM_SET_IRQCHIP");
+    }
     kvm_pit_config pit{};
     pit.flags = KVM_PIT_SPEAKER_DUMMY;  // port 0x61
     if (call(fd(), KVM_CREATE_PIT2, &pit) < 0)
@@ -87,24 +96,42 @@ Result<void> VmState::set_memory(unsigned number, const memory::Slot& slot, bool
 }
 
 Result<void> VmState::map_memory() {
-    unsigned number = 0;
-    for (const memory::Slot& slot : config_.memory->slots())
-        if (auto r = set_memory(number++, slot, false); !r) return r;
+    const auto slots = config_.memory->slots();
+    const auto same = [](const memory::Slot& a, const memory::Slot& b) {
+        return a.size == b.size && a.host == b.host && a.readonly == b.readonly;
+    };
+    const std::lock_guard lock(mutex_);
+    mapped_.resize(slots.size());
+    // KVM changes neither size nor place nor rights of a slot: it goes and comes again.
+    for (unsigned i = 0; i < slots.size(); ++i) {
+        memory::Slot& mapped = mapped_[i].slot;
+        if (!mapped.size || same(mapped, slots[i])) continue;
+        mapped.size = 0;
+        if (auto r = set_memory(i, mapped, false); !r) return r;
+    }
+    for (unsigned i = 0; i < slots.size(); ++i) {
+        if (!slots[i].size || same(mapped_[i].slot, slots[i])) continue;
+        if (auto r = set_memory(i, slots[i], mapped_[i].log); !r) return r;
+        mapped_[i].slot = slots[i];
+    }
     return {};
 }
 
 Result<void> VmState::set_dirty_log(unsigned slot, bool on) {
     if (auto r = dma_log_.set(slot, on); !r) return r;
-    const memory::Slot& s = config_.memory->slots()[slot];
+    const std::lock_guard lock(mutex_);
+    Mapped& m = mapped_[slot];
+    m.log = on;
+    if (!m.slot.size) return {};
     // A log that is on already is begun anew.
     if (on)
-        if (auto r = set_memory(slot, s, false); !r) return r;
-    return set_memory(slot, s, on);
+        if (auto r = set_memory(slot, m.slot, false); !r) return r;
+    return set_memory(slot, m.slot, on);
 }
 
 Result<memory::PageBitmap> VmState::take_dirty_log(unsigned slot) {
     auto pages = dma_log_.take(slot);
-    if (!pages) return pages;
+    if (!pages || pages->empty()) return pages;
     memory::PageBitmap written(pages->size());
     kvm_dirty_log log{};
     log.slot = slot;

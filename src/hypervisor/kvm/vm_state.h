@@ -27,6 +27,8 @@ public:
     /// Guest TSC = host TSC + this, on every vCPU from the start.
     [[nodiscard]] u64 tsc_offset() const { return tsc_offset_; }
     Routing& routing() { return *routing_; }
+    /// Makes KVM's memory slots those of GuestMemory. No vCPU runs.
+    Result<void> map_memory();
     /// KVM's log of what its vCPUs write, and ours of what devices do.
     Result<void> set_dirty_log(unsigned slot, bool on);
     Result<memory::PageBitmap> take_dirty_log(unsigned slot);
@@ -34,6 +36,10 @@ public:
     bool take_index(unsigned index);
 
 private:
+    struct Mapped {
+        memory::Slot slot;
+        bool log = false;
+    };
     VmState(const VmConfig& config, Device device, base::Fd fd)
         : config_(config),
           device_(std::move(device)),
@@ -43,7 +49,6 @@ private:
     Result<void> set_memory(unsigned number, const memory::Slot& slot, bool log) const;
     Result<void> choose_model();
     Result<void> create_chips();
-    Result<void> map_memory();
     Result<void> set_policy();
 
     VmConfig config_;
@@ -54,6 +59,7 @@ private:
     std::optional<Routing> routing_;
     memory::DirtyLog dma_log_;
     std::mutex mutex_;
+    std::vector<Mapped> mapped_;  ///< by slot
     std::vector<bool> taken_;
 };
 
