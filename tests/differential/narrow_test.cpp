@@ -401,6 +401,7 @@ public:
         : guest_(options), interp_(guest_.system()), translate_(translate) {
         guest_.context().io = &io_;
         guest_.memory().add_code_watcher(this);
+        std::memcpy(low_.data(), &guest_.at<u8>(0), low_.size());
     }
     ~Runner() override { guest_.memory().remove_code_watcher(this); }
 
@@ -424,6 +425,8 @@ public:
                 (q.mode == Mode::real || q.mode == Mode::big_real ? 0 : x86::cr0::pe);
         s.gdtr = {gdt, 0xff, 0};
         s.idtr = {};
+        // 16-bit addresses reach the page tables.
+        std::memcpy(&guest_.at<u8>(0), low_.data(), low_.size());
         guest_.mmu().flush_all();
         const u32 offset = (is_flat(q.mode) ? code_base : 0) + entry;
         const Gpa at = q.segments[x86::cs].base + offset;
@@ -489,6 +492,7 @@ private:
     Interpreter interp_;
     bool translate_;
     std::vector<std::pair<Gpa, u64>> written_;
+    std::array<u8, 0x10000> low_{};
     Ticker ticker_{guest_.context().signals};
 };
 
