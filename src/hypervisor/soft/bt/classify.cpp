@@ -421,6 +421,19 @@ Treatment classify(const x86::Insn& i, mmu::TlbMode mode, const NarrowMode* narr
     return known && operands_copyable(i) ? Treatment::copy : Treatment::decline;
 }
 
+Treatment classify_at(u64 rip, const x86::Insn& insn, mmu::TlbMode mode, const NarrowMode* narrow) {
+    const Treatment t = classify(insn, mode, narrow);
+    if (!narrow) return t;
+    if (rip + insn.length - 1 > narrow->cs_limit) return Treatment::decline;  // Intel SDM 3A 5.3
+    switch (t) {
+        case Treatment::jump:
+        case Treatment::conditional:
+        case Treatment::loop:
+        case Treatment::call: return branch_target(insn, rip) > narrow->cs_limit ? Treatment::decline : t;
+        default: return t;
+    }
+}
+
 bool uses_avx(const x86::Insn& i) { return i.vex && i.uses_vector_state; }
 
 }  // namespace triune::hypervisor::soft::bt

@@ -37,8 +37,11 @@ enum class Treatment : u8 {
     ret,
 };
 
-/// `narrow`: null for 64-bit code. Branches out of the code segment are for the caller to find.
+/// `narrow`: null for 64-bit code.
 Treatment classify(const x86::Insn& insn, mmu::TlbMode mode, const NarrowMode* narrow);
+/// The same for an instruction at `rip`: declines what does not lie within the code segment, or branches out
+/// of it.
+Treatment classify_at(u64 rip, const x86::Insn& insn, mmu::TlbMode mode, const NarrowMode* narrow);
 
 /// Where a direct branch at `rip` goes.
 u64 branch_target(const x86::Insn& insn, u64 rip);

@@ -48,7 +48,6 @@ struct Translator::Impl final : FaultClient {
 
     [[nodiscard]] bool can_run() const;
     Block* translate(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged);
-    [[nodiscard]] Treatment treat(const x86::Insn& insn, u64 rip, mmu::TlbMode mode) const;
     Block* translate_crossing(u64 rip, const mmu::Mmu::CodePage& page);
     void compile(Block& block, bool declined_after);
     Block* look_up(bool unmerged = false);
@@ -140,29 +139,6 @@ void Translator::Impl::select_mode() {
     if (std::exchange(narrow_of_lane[lane], narrow->id) != narrow->id) cache.reset_shadow(lane);
 }
 
-namespace {
-
-/// Whether a direct branch stays within its code segment.
-bool branches_inside(const x86::Insn& insn, Treatment treatment, u64 rip, const NarrowMode* narrow) {
-    if (!narrow) return true;
-    switch (treatment) {
-        case Treatment::jump:
-        case Treatment::conditional:
-        case Treatment::loop:
-        case Treatment::call: return branch_target(insn, rip) <= narrow->cs_limit;
-        default: return true;
-    }
-}
-
-}  // namespace
-
-Treatment Translator::Impl::treat(const x86::Insn& insn, u64 rip, mmu::TlbMode mode) const {
-    // All of an instruction lies within its segment (Intel SDM 3A 5.3).
-    if (narrow && rip + insn.length - 1 > narrow->cs_limit) return Treatment::decline;
-    const Treatment t = classify(insn, mode, narrow);
-    return branches_inside(insn, t, rip, narrow) ? t : Treatment::decline;
-}
-
 Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged) {
     const observe::TimedScope timed(vcpu.counters.time, observe::Activity::translating);
     if (cache.full()) {
@@ -194,7 +170,7 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
             declined_after = true;
             break;
         }
-        const Treatment treatment = treat(insn, rip + at, page.mode);
+        const Treatment treatment = classify_at(rip + at, insn, page.mode, narrow);
         if (treatment == Treatment::decline) {
             declined_after = true;
             break;
@@ -226,7 +202,7 @@ Block* Translator::Impl::translate_crossing(u64 rip, const mmu::Mmu::CodePage& p
         const auto again = mmu.fetch(at);  // what is there now that writes are seen
         if (again && again->available == again->bytes.size() &&
             x86::decode(again->bytes, size, insn, insn_set()) == x86::DecodeStatus::ok &&
-            treat(insn, rip, page.mode) != Treatment::decline) {
+            classify_at(rip, insn, page.mode, narrow) != Treatment::decline) {
             insns.assign(1, insn);
             Block& block = cache.create(rip, narrow, page, &*second);
             compile(block, false);
