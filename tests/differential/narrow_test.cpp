@@ -436,13 +436,13 @@ public:
         EXPECT_TRUE(guest_.memory().write(at + q.code.size(), end, sizeof end));
         const u64 end_rip = offset + q.code.size();
         invalidate();
-        for (int steps = 0; steps < (translate_ ? 4000 : 200000); ++steps) {
+        for (int steps = 0; steps < 200000; ++steps) {
             guest_.context().signals.pending = 0;
             if (translate_) {
                 const auto exit = guest_.translator().run();
                 if (exit == EngineExit::shutdown) return false;
                 if (exit == EngineExit::signalled) {
-                    steps += 200;
+                    steps += 10000;
                     continue;
                 }
             }

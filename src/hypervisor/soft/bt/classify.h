@@ -26,6 +26,9 @@ enum class Treatment : u8 {
     swapgs,
     rdtsc,
     read_segment,
+    load_segment,  ///< in real and virtual-8086 mode: MOV, POP, LDS and its like
+    push_all,
+    pop_all,
     set_ac,  ///< STAC, CLAC: the rest runs with other access rights
     system,  ///< SystemOp
     jump,

@@ -219,6 +219,62 @@ TEST_P(Narrow, RangesThatWrap) {
     EXPECT_EQ(reg(x86::rsp), 2u);
 }
 
+TEST_P(Narrow, RealModeLoadsSegments) {
+    real();
+    guest.at<u16>(0x41230 + 2) = 0x1111;
+    guest.at<u16>(0x51230 + 2) = 0x2222;
+    guest.at<u32>(real_data + 8) = 0x5123'0002;
+    reg(x86::rax) = 0xffff4123, reg(x86::rbx) = 2, reg(x86::rsi) = 8;
+    ASSERT_TRUE(run_real({0x8e, 0xc0,        // mov es, ax
+                          0x26, 0x8b, 0x0f,  // mov cx, es:[bx]
+                          0x06, 0x0f, 0xa1,  // push es; pop fs
+                          0x64, 0x03, 0x0f,  // add cx, fs:[bx]
+                          0xc5, 0x3c,        // lds di, [si]
+                          0x8b, 0x15,        // mov dx, [di]
+                          0xf4}));
+    EXPECT_EQ(reg(x86::rcx) & 0xffff, 0x2222u);
+    EXPECT_EQ(reg(x86::rdx) & 0xffff, 0x2222u);
+    EXPECT_EQ(s.seg[x86::es].base, 0x41230u);
+    EXPECT_EQ(s.seg[x86::fs].selector, 0x4123u);
+    EXPECT_EQ(s.seg[x86::ds].base, 0x51230u);
+    EXPECT_EQ(reg(x86::rsp), 0x8000u);
+    // Rights that protected mode has left are for the reference engine to change.
+    s.seg[x86::gs].attr = 0x91;
+    load(real_code, {0x90, 0x8e, 0xc0});
+    s.rip = 0;
+    EXPECT_EQ(declined_at(), 1u);
+    s.seg[x86::gs].attr = 0x93;
+    load(real_code, {0x90, 0x8e, 0xd0});  // SS holds interrupts off
+    s.rip = 0;
+    EXPECT_EQ(declined_at(), 1u);
+}
+
+TEST_P(Narrow, AllRegisters) {
+    real();
+    for (u8 r = 0; r < 8; ++r)
+        if (r != x86::rsp) reg(r) = 0x10001u * r + 0x100;
+    ASSERT_TRUE(
+        run_real({0x60, 0x66, 0x60, 0x31, 0xc0, 0x31, 0xed, 0x66, 0x61, 0xf4}));  // xor ax, ax; xor bp, bp
+    for (u8 r = 0; r < 8; ++r) {
+        if (r != x86::rsp) {
+            EXPECT_EQ(reg(r), 0x10001u * r + 0x100);
+        }
+    }
+    EXPECT_EQ(reg(x86::rsp), 0x7ff0u);
+    EXPECT_EQ(guest.at<u16>(real_stack + 0x7ff0), 0x107u) << "DI";
+    EXPECT_EQ(guest.at<u16>(real_stack + 0x7ff6), 0x8000u) << "SP";
+    EXPECT_EQ(guest.at<u16>(real_stack + 0x7ffe), 0x100u) << "AX";
+    reg(x86::rsp) = 6;  // wraps
+    load(real_code, {0x90, 0x60});
+    s.rip = 0;
+    EXPECT_EQ(declined_at(), 1u);
+    reg(x86::rsp) = 0xfff4;
+    load(real_code, {0x90, 0x61});
+    s.rip = 0;
+    EXPECT_EQ(declined_at(), 1u);
+    EXPECT_EQ(reg(x86::rsp), 0xfff4u);
+}
+
 TEST_P(Narrow, CountsInCx) {
     real();
     reg(x86::rcx) = 0xabcd0003;

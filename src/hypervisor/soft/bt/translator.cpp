@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/mman.h>
 
+#include <cstring>
+
 #include "hypervisor/soft/bt/bt.h"
 #include "hypervisor/soft/bt/cache.h"
 #include "hypervisor/soft/bt/compiler.h"
@@ -86,6 +88,9 @@ struct Translator::Impl final : FaultClient {
     u32 flush_count = 0;
     NarrowModes narrow_modes;
     const NarrowMode* narrow = nullptr;  ///< mode of the 16- or 32-bit code that runs; null: 64-bit code
+    /// What EngineData::segment was made of.
+    std::array<x86::Segment, 6> bounds_of{};
+    u64 bounds_rules = ~u64{0};
     std::array<u32, EngineData::lanes> narrow_of_lane{};  ///< ids of the modes whose calls are in progress
     std::vector<x86::Insn> insns;
     std::vector<Gva> breakpoints;  ///< blocks end before them
@@ -132,7 +137,12 @@ void Translator::Impl::select_mode() {
         narrow_of_lane.fill(0);
     }
     narrow = &narrow_modes.find(narrow_mode(s));
-    load_segment_bounds(s, data);
+    const u64 rules = (s.cr0 & x86::cr0::pe) | (s.rflags & x86::flag::vm);
+    if (std::memcmp(&bounds_of, &s.seg, sizeof bounds_of) != 0 || bounds_rules != rules) {
+        load_segment_bounds(s, data);
+        bounds_of = s.seg;
+        bounds_rules = rules;
+    }
     data.narrow_key = narrow->key(0);
     const unsigned lane = static_cast<unsigned>(current_mode()) + mmu::tlb_modes;
     // Return addresses on its stack are EIPs of the mode that was there before.
