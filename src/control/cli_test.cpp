@@ -59,10 +59,13 @@ std::expected<std::unique_ptr<Vm>, VmError> make_vm(const VmDefinition& definiti
 HostReport examine_host() { return {{{"engine bt", "works"}}, "bt", "it is the fastest here"}; }
 
 std::expected<std::string, VmError> disassemble_block(const std::vector<std::uint8_t>& code,
-                                                      std::uint64_t rip, bool user) {
+                                                      std::uint64_t rip, bool user, unsigned bits) {
     std::ostringstream text;
     text << code.size() << " bytes from " << std::hex << +code[0] << " at 0x" << rip
-         << (user ? " user\n" : " kernel\n");
+         << (user ? " user" : " kernel")
+         << (bits == 64   ? "\n"
+             : bits == 32 ? " 32\n"
+                          : " 16\n");
     return text.str();
 }
 
@@ -148,6 +151,8 @@ TEST_F(Cli, BadUsageIsStatus2AndOneLine) {
                                                {"disasm-block", "488"},
                                                {"disasm-block", "48 8b 0g"},
                                                {"disasm-block", "90", "--rip", "here"},
+                                               {"disasm-block", "90", "--bits", "8"},
+                                               {"disasm-block", "90", "--bits", "16", "--rip", "0x10000"},
                                                {"disasm-block", "90", "--rip", "0x12345678123456789"},
                                                {"completion", "csh"}}) {
         EXPECT_EQ(run(words), 2);
@@ -232,6 +237,12 @@ TEST_F(Cli, DisasmBlock) {
     EXPECT_EQ(out_, "1 bytes from 90 at 0x401000 user\n");
     EXPECT_EQ(run({"disasm-block", "90"}), 0) << err_;
     EXPECT_EQ(out_, "1 bytes from 90 at 0xffffffff81000000 kernel\n");
+    EXPECT_EQ(run({"disasm-block", "--bits", "32", "90"}), 0) << err_;
+    EXPECT_EQ(out_, "1 bytes from 90 at 0xc1000000 kernel 32\n");
+    EXPECT_EQ(run({"disasm-block", "--bits", "32", "--user", "90"}), 0) << err_;
+    EXPECT_EQ(out_, "1 bytes from 90 at 0x8048000 user 32\n");
+    EXPECT_EQ(run({"disasm-block", "--bits", "16", "90"}), 0) << err_;
+    EXPECT_EQ(out_, "1 bytes from 90 at 0x7c00 kernel 16\n");
     EXPECT_EQ(run({"disasm-block", "--help"}), 0);
     EXPECT_NE(out_.find("--rip"), std::string::npos);
 }

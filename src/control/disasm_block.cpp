@@ -12,8 +12,13 @@
 namespace triune::control {
 namespace {
 
-/// Where such code usually lies: Linux' kernel text, and a program that is not position-independent.
-constexpr std::uint64_t kernel_text = 0xffffffff81000000, program_text = 0x401000;
+/// Where such code usually lies: Linux' kernel text, a program that is not position-independent, a boot
+/// sector.
+std::uint64_t usual_address(unsigned bits, bool user) {
+    if (bits == 16) return 0x7c00;
+    if (bits == 32) return user ? 0x8048000 : 0xc1000000;
+    return user ? 0x401000 : 0xffffffff81000000;
+}
 
 constexpr const char* footer =
     R"(Prints each guest instruction, the host instructions it becomes, then the block's entries and cold
@@ -21,7 +26,8 @@ paths. Nothing runs; the text is the same on every host.
 
 Examples:
   triune disasm-block 488b0348ffc0                          mov rax, [rbx]; inc rax
-  triune disasm-block --user --rip 0x401000 '55 48 89 e5'   push rbp; mov rbp, rsp)";
+  triune disasm-block --user --rip 0x401000 '55 48 89 e5'   push rbp; mov rbp, rsp
+  triune disasm-block --bits 16 '03 07 43 43'               add ax, [bx]; inc bx; inc bx)";
 
 int digit(char c) {
     if (c >= '0' && c <= '9') return c - '0';
@@ -70,10 +76,14 @@ Parsed<std::uint64_t> parse_address(std::string_view text) {
 void DisasmBlockCommand::declare(CLI::App& command) {
     command.add_option("code", hex_, "Guest machine code in hexadecimal")->required()->type_name("HEX");
     command
-        .add_option("--rip", rip_,
-                    "Guest address of the code (default: 0xffffffff81000000, --user: 0x401000)")
+        .add_option(
+            "--rip", rip_,
+            "Guest address of the code (default: 0xffffffff81000000, --user: 0x401000; with --bits 32 "
+            "0xc1000000 and 0x8048000, with --bits 16 0x7c00)")
         ->type_name("ADDR");
     command.add_flag("--user", user_, "Translate as user code (privilege level 3), not as kernel code");
+    command.add_option("--bits", bits_, "Width of the code: 64, 32 (flat segments) or 16 (real mode)")
+        ->check(CLI::IsMember({16, 32, 64}));
     command.footer(footer);
 }
 
@@ -85,13 +95,15 @@ ExitStatus DisasmBlockCommand::run() const {
         code.insert(code.end(), bytes->begin(), bytes->end());
     }
     if (code.empty()) return bad_usage("there is no code: write bytes such as 488b03");
-    std::uint64_t rip = user_ ? program_text : kernel_text;
+    std::uint64_t rip = usual_address(bits_, user_);
     if (!rip_.empty()) {
         const auto address = parse_address(rip_);
         if (!address) return bad_usage(address.error());
         rip = *address;
     }
-    const auto listing = disassemble_block(code, rip, user_);
+    if (bits_ < 64 && rip >> bits_)
+        return bad_usage(fmt::format("address {:#x} is beyond {} bits", rip, bits_));
+    const auto listing = disassemble_block(code, rip, user_, bits_);
     if (!listing) {
         fmt::print(stderr, "triune: {}\n", listing.error().message);
         return listing.error().usage ? ExitStatus::bad_usage : ExitStatus::host_error;

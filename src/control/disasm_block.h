@@ -28,6 +28,7 @@ private:
     std::vector<std::string> hex_;
     std::string rip_;
     bool user_ = false;
+    unsigned bits_ = 64;
 };
 
 }  // namespace triune::control

@@ -331,6 +331,22 @@ bool is_string(ZydisMnemonic m) {
     }
 }
 
+/// The segment register that `i` loads, if translated code may: not SS, which holds interrupts off.
+bool loads_plainly(const x86::Insn& i, const NarrowMode& narrow) {
+    if (!narrow.plain_loads) return false;
+    switch (i.mnemonic) {
+        case ZYDIS_MNEMONIC_LDS:
+        case ZYDIS_MNEMONIC_LES:
+        case ZYDIS_MNEMONIC_LFS:
+        case ZYDIS_MNEMONIC_LGS: return i.operand_bits == 16;
+        case ZYDIS_MNEMONIC_MOV:
+        case ZYDIS_MNEMONIC_POP:
+            return i.op[0].kind == x86::OperandKind::segment && i.op[0].reg != x86::ss &&
+                   i.op[0].reg != x86::cs;
+        default: return false;
+    }
+}
+
 /// 16- and 32-bit code.
 Treatment classify_narrow(const x86::Insn& i, mmu::TlbMode mode, const NarrowMode& narrow) {
     const bool kernel = mode != mmu::TlbMode::user;
@@ -339,6 +355,7 @@ Treatment classify_narrow(const x86::Insn& i, mmu::TlbMode mode, const NarrowMod
     // A register in an immediate, whose upper bit is ignored here only.
     if (i.vex && i.opcode_map == 3 && i.opcode >= 0x4a && i.opcode <= 0x4c) return Treatment::decline;
     if (is_string(i.mnemonic) && !i.uses_vector_state) return Treatment::string;
+    if (loads_plainly(i, narrow)) return Treatment::load_segment;
     switch (i.mnemonic) {
         case ZYDIS_MNEMONIC_CPUID:
         case ZYDIS_MNEMONIC_RDMSR:
@@ -356,6 +373,10 @@ Treatment classify_narrow(const x86::Insn& i, mmu::TlbMode mode, const NarrowMod
             // Virtual-8086 mode looks at IOPL.
             return narrow.kind == NarrowMode::Kind::v8086 ? Treatment::decline : Treatment::pushf;
         case ZYDIS_MNEMONIC_LEA: return Treatment::lea;
+        case ZYDIS_MNEMONIC_PUSHA:
+        case ZYDIS_MNEMONIC_PUSHAD: return Treatment::push_all;
+        case ZYDIS_MNEMONIC_POPA:
+        case ZYDIS_MNEMONIC_POPAD: return Treatment::pop_all;
         case ZYDIS_MNEMONIC_PUSH: return Treatment::push;
         case ZYDIS_MNEMONIC_POP:
             if (i.op[0].kind != x86::OperandKind::gpr) return Treatment::decline;
@@ -419,6 +440,19 @@ Treatment classify(const x86::Insn& i, mmu::TlbMode mode, const NarrowMode* narr
     if (skipped(i.mnemonic)) return Treatment::skip;
     const bool known = i.uses_vector_state ? !vector_declined(i) : copied(i.mnemonic);
     return known && operands_copyable(i) ? Treatment::copy : Treatment::decline;
+}
+
+Treatment classify_at(u64 rip, const x86::Insn& insn, mmu::TlbMode mode, const NarrowMode* narrow) {
+    const Treatment t = classify(insn, mode, narrow);
+    if (!narrow) return t;
+    if (rip + insn.length - 1 > narrow->cs_limit) return Treatment::decline;  // Intel SDM 3A 5.3
+    switch (t) {
+        case Treatment::jump:
+        case Treatment::conditional:
+        case Treatment::loop:
+        case Treatment::call: return branch_target(insn, rip) > narrow->cs_limit ? Treatment::decline : t;
+        default: return t;
+    }
 }
 
 bool uses_avx(const x86::Insn& i) { return i.vex && i.uses_vector_state; }

@@ -26,6 +26,9 @@ enum class Treatment : u8 {
     swapgs,
     rdtsc,
     read_segment,
+    load_segment,  ///< in real and virtual-8086 mode: MOV, POP, LDS and its like
+    push_all,
+    pop_all,
     set_ac,  ///< STAC, CLAC: the rest runs with other access rights
     system,  ///< SystemOp
     jump,
@@ -37,8 +40,11 @@ enum class Treatment : u8 {
     ret,
 };
 
-/// `narrow`: null for 64-bit code. Branches out of the code segment are for the caller to find.
+/// `narrow`: null for 64-bit code.
 Treatment classify(const x86::Insn& insn, mmu::TlbMode mode, const NarrowMode* narrow);
+/// The same for an instruction at `rip`: declines what does not lie within the code segment, or branches out
+/// of it.
+Treatment classify_at(u64 rip, const x86::Insn& insn, mmu::TlbMode mode, const NarrowMode* narrow);
 
 /// Where a direct branch at `rip` goes.
 u64 branch_target(const x86::Insn& insn, u64 rip);

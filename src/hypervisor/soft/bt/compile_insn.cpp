@@ -237,7 +237,7 @@ void BlockCompiler::bit_string(size_t i) {
     if (insn.address_bits == 32) e_.mov(t0().cvt32(), t0().cvt32());
     if (insn.address_bits == 16) e_.movzx(t0().cvt32(), t0().cvt16());
     if (narrow())
-        narrow_linear(mem.segment, insn.address_bits, 4, insn.mnemonic != ZYDIS_MNEMONIC_BT, false);
+        narrow_linear(mem.segment, insn.address_bits, 4, insn.mnemonic != ZYDIS_MNEMONIC_BT, Range::access);
     else if (mem.segment == x86::fs || mem.segment == x86::gs)
         e_.add(t0(), e_.qword_at(s_.vcpu.state.seg[mem.segment].base));
     probe(wide ? 8 : 4, insn.mnemonic != ZYDIS_MNEMONIC_BT);

@@ -186,7 +186,8 @@ int BlockCompiler::access_stack(size_t i, const Xbyak::Reg64& base, int displace
         } else {
             e_.mov(t0().cvt32(), base.cvt32());
         }
-        narrow_linear(x86::ss, narrow()->stack_bits, p.leader ? p.bytes : size, write, p.leader);
+        narrow_linear(x86::ss, narrow()->stack_bits, p.leader ? p.bytes : size, write,
+                      p.leader ? Range::leader : Range::access);
     } else if (from) {
         e_.lea(t0(), e_.ptr[base + from]);
     } else {

@@ -60,9 +60,9 @@ std::optional<unsigned> bound_for(unsigned bytes) {
 /// is declined; a leader's range that does not fit, or wraps, goes on with every access for itself.
 /// Clobbers scratch1 and the flags.
 void BlockCompiler::narrow_linear(unsigned seg, unsigned address_bits, unsigned bytes, bool write,
-                                  bool leader) {
+                                  Range range) {
     const bool flat = narrow()->is_flat(seg);
-    const bool may_wrap = leader && address_bits == 16;
+    const bool may_wrap = range != Range::access && address_bits == 16;
     const EngineData::SegmentBounds& bounds = s_.data.segment[seg];
     forget_scratch();
     if (!flat || may_wrap) {
@@ -74,7 +74,7 @@ void BlockCompiler::narrow_linear(unsigned seg, unsigned address_bits, unsigned 
             e_.cmp(t0(), e_.qword_at(bounds.last[write][*by_size]));
         }
         const u8 greater = 15;
-        if (leader) {
+        if (range == Range::leader) {
             Cold c{ColdKind::unmerged};
             c.patch = e_.jump_forward_if(greater);
             c.rip = current_rip_;
@@ -113,7 +113,7 @@ int BlockCompiler::narrow_access(size_t i, const Operand& mem, unsigned size, bo
         narrow_fixed(mem.segment, offset, bytes, write);
     } else {
         narrow_offset(insn, mem, adjust, t0().cvt32());
-        narrow_linear(mem.segment, insn.address_bits, bytes, write, p.leader);
+        narrow_linear(mem.segment, insn.address_bits, bytes, write, p.leader ? Range::leader : Range::access);
     }
     const bool sum = indexed && p.group < 0 && options_.add_in_address && leaves_scratch1(i);
     if (indexed) *indexed = sum;
@@ -153,6 +153,70 @@ void BlockCompiler::narrow_loop(size_t i) {
     finish();
     exit_to(branch_target(i), e_.jump_forward(), flags);
     ended_ = true;
+}
+
+/// The bounds stay, the base is sixteen times the selector (Intel SDM 3B 20.1.1).
+void BlockCompiler::load_segment(size_t i) {
+    const Insn& insn = insns_[i];
+    before_clobber(i);
+    unsigned seg = insn.op[0].reg;
+    if (insn.mnemonic == ZYDIS_MNEMONIC_MOV) {
+        const Operand& from = insn.op[1];
+        if (from.kind == x86::OperandKind::gpr) {
+            e_.movzx(t0().cvt32(), host_reg(from.reg).cvt16());
+        } else {
+            const int displacement = access(i, from, 2, false);
+            e_.movzx(t0().cvt32(), e_.word[t0() + displacement]);
+        }
+    } else if (insn.mnemonic == ZYDIS_MNEMONIC_POP) {
+        const int displacement = access_stack(i, guest_rsp(), 0, false);
+        e_.movzx(t0().cvt32(), e_.word[t0() + displacement]);
+        move_rsp(static_cast<int>(slot_bytes(i)));
+    } else {
+        seg = insn.mnemonic == ZYDIS_MNEMONIC_LDS   ? x86::ds
+              : insn.mnemonic == ZYDIS_MNEMONIC_LES ? x86::es
+              : insn.mnemonic == ZYDIS_MNEMONIC_LFS ? x86::fs
+                                                    : x86::gs;
+        const int displacement = access(i, insn.op[1], 4, false);
+        e_.mov(t0().cvt32(), e_.ptr[t0() + displacement]);
+        e_.mov(host_reg(insn.op[0].reg).cvt16(), t0().cvt16());
+        e_.shr(t0().cvt32(), 16);
+    }
+    e_.mov(e_.word[reinterpret_cast<const void*>(&s_.vcpu.state.seg[seg].selector)], t0().cvt16());
+    e_.shl(t0().cvt32(), 4);
+    e_.mov(e_.qword_at(s_.vcpu.state.seg[seg].base), t0());
+    e_.mov(e_.qword_at(s_.data.segment[seg].base), t0());
+}
+
+/// scratch0 = host address of all that PUSHA writes or POPA reads.
+void BlockCompiler::all_registers(size_t i, int displacement, bool write) {
+    const unsigned bytes = 8 * slot_bytes(i);
+    before_clobber(i);
+    e_.lea(t0().cvt32(), e_.ptr[guest_rsp() + displacement]);
+    if (narrow()->stack_bits == 16) e_.movzx(t0().cvt32(), t0().cvt16());
+    narrow_linear(x86::ss, narrow()->stack_bits, bytes, write, Range::whole);
+    probe(bytes, write);
+}
+
+void BlockCompiler::push_all(size_t i) {
+    const int slot = static_cast<int>(slot_bytes(i));
+    all_registers(i, -8 * slot, true);
+    for (u8 r = 0; r < 8; ++r) {
+        const Xbyak::Address to = e_.ptr[t0() + (7 - r) * slot];
+        slot == 4 ? e_.mov(to, host_reg(r).cvt32()) : e_.mov(to, host_reg(r).cvt16());
+    }
+    move_rsp(-8 * slot);
+}
+
+void BlockCompiler::pop_all(size_t i) {
+    const int slot = static_cast<int>(slot_bytes(i));
+    all_registers(i, 0, false);
+    for (u8 r = 0; r < 8; ++r) {
+        if (r == x86::rsp) continue;
+        const Xbyak::Address from = e_.ptr[t0() + (7 - r) * slot];
+        slot == 4 ? e_.mov(host_reg(r).cvt32(), from) : e_.mov(host_reg(r).cvt16(), from);
+    }
+    move_rsp(8 * slot);
 }
 
 void BlockCompiler::narrow_leave(size_t i) {

@@ -219,6 +219,9 @@ void BlockCompiler::emit_instruction(size_t i) {
         case Treatment::swapgs: swapgs(); break;
         case Treatment::rdtsc: rdtsc(i); break;
         case Treatment::read_segment: read_segment(i); break;
+        case Treatment::load_segment: load_segment(i); break;
+        case Treatment::push_all: push_all(i); break;
+        case Treatment::pop_all: pop_all(i); break;
         case Treatment::set_ac: set_ac(i); break;
         case Treatment::system: system(i); break;
         case Treatment::decline: break;  // the scanner ends a block before it

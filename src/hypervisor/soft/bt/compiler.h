@@ -84,12 +84,17 @@ private:
     // 16- and 32-bit code (compile_narrow.cpp)
     void narrow_offset(const x86::Insn& insn, const x86::Operand& mem, int adjust,
                        const Xbyak::Reg32& target);
-    void narrow_linear(unsigned seg, unsigned address_bits, unsigned bytes, bool write, bool leader);
+    enum class Range : u8 { access, leader, whole };  ///< whole: a range that must not wrap, without a leader
+    void narrow_linear(unsigned seg, unsigned address_bits, unsigned bytes, bool write, Range range);
     void narrow_fixed(unsigned seg, u32 offset, unsigned bytes, bool write);
     int narrow_access(size_t i, const x86::Operand& mem, unsigned size, bool write, bool* indexed);
     void narrow_lea(size_t i);
     void narrow_loop(size_t i);
     void narrow_leave(size_t i);
+    void load_segment(size_t i);
+    void push_all(size_t i);
+    void pop_all(size_t i);
+    void all_registers(size_t i, int displacement, bool write);
     void check_branch_target();
     void load_key();
     int keep_pointer(const AccessPlan& plan);

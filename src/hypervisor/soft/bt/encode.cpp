@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/bt/emitter.h"
+#include "x86/vex.h"
 
 namespace triune::hypervisor::soft::bt {
 namespace {
@@ -90,8 +91,7 @@ void encode_vex(Emitter& e, const x86::Insn& insn, const Renaming& n) {
         // No register beyond 7 there, and VEX.W widens no general register (Intel SDM 2A 2.3.5, 2.3.6).
         old = {};
         third |= 0x40;
-        for (u8 k = 0; k < insn.operand_count; ++k)
-            if (insn.op[k].kind == x86::OperandKind::gpr && insn.op[k].is_explicit) third &= 0x7f;
+        if (x86::vex_w_widens_integer(insn)) third &= 0x7f;
     }
     const Extension x = extension(n, old);
     if (n.vvvv >= 0) third = static_cast<u8>((third & ~0x78) | ((~n.vvvv & 15) << 3));

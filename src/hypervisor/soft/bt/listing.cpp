@@ -53,7 +53,7 @@ Decoded decode_block(std::span<const u8> code, u64 rip, mmu::TlbMode mode, const
             break;
         }
         const Treatment treatment =
-            status == x86::DecodeStatus::ok ? classify(insn, mode, narrow) : Treatment::decline;
+            status == x86::DecodeStatus::ok ? classify_at(rip + at, insn, mode, narrow) : Treatment::decline;
         const bool crosses = status == x86::DecodeStatus::ok && at + insn.length > in_page;
         if (crosses && !d.insns.empty()) {
             d.end_reason = "the next instruction crosses into the next page: a block of its own";
@@ -215,6 +215,9 @@ Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool use
     const mmu::TlbMode mode = user ? mmu::TlbMode::user : mmu::TlbMode::supervisor;
     const NarrowMode narrow_mode = listed_mode(size);
     const NarrowMode* const narrow = size == x86::CodeSize::bits64 ? nullptr : &narrow_mode;
+    if (narrow && rip > narrow->cs_limit)
+        return std::unexpected(Error(
+            fmt::format("{:#x} lies beyond the code segment, which ends at {:#x}", rip, narrow->cs_limit)));
     const Decoded decoded = decode_block(code, rip, mode, narrow);
     if (decoded.insns.empty()) return fmt::format("{:#x}  ; {}\n", rip, decoded.end_reason);
 

@@ -102,6 +102,11 @@ public:
                 gpr_[x86::rbp] = fresh();
                 return;
             case Treatment::swapgs: forget_segments(); return;
+            case Treatment::pop_all:
+                for (Value& v : gpr_) v = fresh();
+                return;
+            case Treatment::push_all: gpr_[x86::rsp] = fresh(); return;
+            case Treatment::load_segment: forget_segments(); break;
             default: break;
         }
         if (const auto v = result(insn)) {

@@ -22,6 +22,12 @@ i64 last_offset(const VcpuState& s, const Segment& seg, bool write) {
     return expands_down ? -1 : i64{seg.limit};
 }
 
+/// What a load in real mode (whatever the limit) or in virtual-8086 mode leaves of a segment's rights.
+bool is_plain(const VcpuState& s, const Segment& seg) {
+    constexpr u32 kept = 0xd000;  // G, D/B, AVL
+    return s.v8086() ? seg.attr == 0xf3 && seg.limit == 0xffff : (seg.attr & ~kept) == 0x93;
+}
+
 }  // namespace
 
 NarrowMode narrow_mode(const VcpuState& s) {
@@ -30,10 +36,10 @@ NarrowMode narrow_mode(const VcpuState& s) {
     m.stack_bits = s.seg[x86::ss].db() ? 32 : 16;
     m.cs_base = static_cast<u32>(s.seg[x86::cs].base);
     m.cs_limit = s.seg[x86::cs].limit;
-    if (!s.protected_mode()) {
-        m.kind = NarrowMode::Kind::real;
-    } else if (s.v8086()) {
-        m.kind = NarrowMode::Kind::v8086;
+    if (!s.protected_mode() || s.v8086()) {
+        m.kind = s.protected_mode() ? NarrowMode::Kind::v8086 : NarrowMode::Kind::real;
+        m.plain_loads = is_plain(s, s.seg[x86::es]) && is_plain(s, s.seg[x86::ds]) &&
+                        is_plain(s, s.seg[x86::fs]) && is_plain(s, s.seg[x86::gs]);
     } else {
         for (const unsigned n : {x86::es, x86::ss, x86::ds, x86::fs, x86::gs}) {
             const Segment& seg = s.seg[n];

@@ -25,6 +25,8 @@ struct NarrowMode {
     u8 stack_bits = 32;
     Kind kind = Kind::protected_mode;
     u8 flat = 0;  ///< a bit for each x86::Seg
+    /// Real and virtual-8086 mode: a load of ES, DS, FS or GS changes selector and base alone.
+    bool plain_loads = false;
     u32 cs_base = 0, cs_limit = 0xffffffff;
 
     [[nodiscard]] bool is_flat(unsigned seg) const { return flat >> seg & 1; }
@@ -56,14 +58,14 @@ private:
     struct Hash {
         size_t operator()(const NarrowMode& m) const {
             const u64 rest = static_cast<u64>(m.code) | u64{m.stack_bits} << 2 |
-                             static_cast<u64>(m.kind) << 8 | u64{m.flat} << 10;
+                             static_cast<u64>(m.kind) << 8 | u64{m.flat} << 10 | u64{m.plain_loads} << 18;
             return ((u64{m.cs_base} << 32 | m.cs_limit) * 0x9e3779b97f4a7c15) ^ (rest * 0xc2b2ae3d27d4eb4f);
         }
     };
     struct Same {
         bool operator()(const NarrowMode& a, const NarrowMode& b) const {
             return a.code == b.code && a.stack_bits == b.stack_bits && a.kind == b.kind && a.flat == b.flat &&
-                   a.cs_base == b.cs_base && a.cs_limit == b.cs_limit;
+                   a.plain_loads == b.plain_loads && a.cs_base == b.cs_base && a.cs_limit == b.cs_limit;
         }
     };
     std::unordered_set<NarrowMode, Hash, Same> modes_;

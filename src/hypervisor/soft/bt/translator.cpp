@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/mman.h>
 
+#include <cstring>
+
 #include "hypervisor/soft/bt/bt.h"
 #include "hypervisor/soft/bt/cache.h"
 #include "hypervisor/soft/bt/compiler.h"
@@ -48,7 +50,6 @@ struct Translator::Impl final : FaultClient {
 
     [[nodiscard]] bool can_run() const;
     Block* translate(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged);
-    [[nodiscard]] Treatment treat(const x86::Insn& insn, u64 rip, mmu::TlbMode mode) const;
     Block* translate_crossing(u64 rip, const mmu::Mmu::CodePage& page);
     void compile(Block& block, bool declined_after);
     Block* look_up(bool unmerged = false);
@@ -87,6 +88,9 @@ struct Translator::Impl final : FaultClient {
     u32 flush_count = 0;
     NarrowModes narrow_modes;
     const NarrowMode* narrow = nullptr;  ///< mode of the 16- or 32-bit code that runs; null: 64-bit code
+    /// What EngineData::segment was made of.
+    std::array<x86::Segment, 6> bounds_of{};
+    u64 bounds_rules = ~u64{0};
     std::array<u32, EngineData::lanes> narrow_of_lane{};  ///< ids of the modes whose calls are in progress
     std::vector<x86::Insn> insns;
     std::vector<Gva> breakpoints;  ///< blocks end before them
@@ -133,34 +137,16 @@ void Translator::Impl::select_mode() {
         narrow_of_lane.fill(0);
     }
     narrow = &narrow_modes.find(narrow_mode(s));
-    load_segment_bounds(s, data);
+    const u64 rules = (s.cr0 & x86::cr0::pe) | (s.rflags & x86::flag::vm);
+    if (std::memcmp(&bounds_of, &s.seg, sizeof bounds_of) != 0 || bounds_rules != rules) {
+        load_segment_bounds(s, data);
+        bounds_of = s.seg;
+        bounds_rules = rules;
+    }
     data.narrow_key = narrow->key(0);
     const unsigned lane = static_cast<unsigned>(current_mode()) + mmu::tlb_modes;
     // Return addresses on its stack are EIPs of the mode that was there before.
     if (std::exchange(narrow_of_lane[lane], narrow->id) != narrow->id) cache.reset_shadow(lane);
-}
-
-namespace {
-
-/// Whether a direct branch stays within its code segment.
-bool branches_inside(const x86::Insn& insn, Treatment treatment, u64 rip, const NarrowMode* narrow) {
-    if (!narrow) return true;
-    switch (treatment) {
-        case Treatment::jump:
-        case Treatment::conditional:
-        case Treatment::loop:
-        case Treatment::call: return branch_target(insn, rip) <= narrow->cs_limit;
-        default: return true;
-    }
-}
-
-}  // namespace
-
-Treatment Translator::Impl::treat(const x86::Insn& insn, u64 rip, mmu::TlbMode mode) const {
-    // All of an instruction lies within its segment (Intel SDM 3A 5.3).
-    if (narrow && rip + insn.length - 1 > narrow->cs_limit) return Treatment::decline;
-    const Treatment t = classify(insn, mode, narrow);
-    return branches_inside(insn, t, rip, narrow) ? t : Treatment::decline;
 }
 
 Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool unmerged) {
@@ -194,7 +180,7 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
             declined_after = true;
             break;
         }
-        const Treatment treatment = treat(insn, rip + at, page.mode);
+        const Treatment treatment = classify_at(rip + at, insn, page.mode, narrow);
         if (treatment == Treatment::decline) {
             declined_after = true;
             break;
@@ -226,7 +212,7 @@ Block* Translator::Impl::translate_crossing(u64 rip, const mmu::Mmu::CodePage& p
         const auto again = mmu.fetch(at);  // what is there now that writes are seen
         if (again && again->available == again->bytes.size() &&
             x86::decode(again->bytes, size, insn, insn_set()) == x86::DecodeStatus::ok &&
-            treat(insn, rip, page.mode) != Treatment::decline) {
+            classify_at(rip, insn, page.mode, narrow) != Treatment::decline) {
             insns.assign(1, insn);
             Block& block = cache.create(rip, narrow, page, &*second);
             compile(block, false);

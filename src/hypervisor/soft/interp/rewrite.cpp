@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/interp/rewrite.h"
 
+#include "x86/vex.h"
+
 namespace triune::hypervisor::soft::interp {
 namespace {
 
@@ -27,13 +29,13 @@ bool dropped_prefix(u8 b) {
 
 /// Outside 64-bit mode VEX.vvvv's top bit and VEX.B are ignored; here they would name registers
 /// 8-15. VEX.W widens general registers only here.
-void settle_vex(u8* vex, bool has_gpr) {
+void settle_vex(u8* vex, bool w_widens_integer) {
     if (vex[0] == 0xc5) {
         vex[1] |= 0x40;
     } else {
         vex[1] |= 0x20;
         vex[2] |= 0x40;
-        if (has_gpr) vex[2] &= 0x7f;
+        if (w_widens_integer) vex[2] &= 0x7f;
     }
 }
 
@@ -50,17 +52,15 @@ Rewritten rewrite_for_host(const Insn& i) {
         const bool rex = looks_like_rex && n + 1 == legacy_end && i.rex;
         if (rex || (!looks_like_rex && !dropped_prefix(i.bytes[n]))) put(i.bytes[n]);
     }
-    bool has_gpr = false;
     const Operand* rsp_operand = nullptr;
     for (u8 n = 0; n < i.operand_count; ++n) {
         if (i.op[n].kind != OperandKind::gpr || !i.op[n].is_explicit) continue;
-        has_gpr = true;
         if (i.op[n].reg == x86::rsp) rsp_operand = &i.op[n];
     }
     if (i.vex) {
         const u8 at = r.length;
         for (u8 n = 0; n < vex_bytes; ++n) put(i.bytes[legacy_end + n]);
-        if (i.code != CodeSize::bits64) settle_vex(&r.bytes[at], has_gpr);
+        if (i.code != CodeSize::bits64) settle_vex(&r.bytes[at], x86::vex_w_widens_integer(i));
     }
     const u8 opcode_end = i.has_modrm ? i.modrm_offset : i.length;
     for (u8 n = i.prefix_bytes; n < opcode_end; ++n) put(i.bytes[n]);
