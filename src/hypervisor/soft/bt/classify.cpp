@@ -383,6 +383,8 @@ Treatment classify_narrow(const x86::Insn& i, mmu::TlbMode mode, const NarrowMod
             return i.operand_bits == 16 && i.op[0].reg == x86::rsp ? Treatment::decline : Treatment::pop;
         case ZYDIS_MNEMONIC_LEAVE:
             return i.operand_bits == narrow.stack_bits ? Treatment::leave : Treatment::decline;
+        case ZYDIS_MNEMONIC_VZEROALL:  // YMM8-15 stay (Intel SDM 2C)
+        case ZYDIS_MNEMONIC_VZEROUPPER: return Treatment::decline;
         case ZYDIS_MNEMONIC_BSWAP:
             if (i.operand_bits == 16) return Treatment::decline;
             break;

@@ -133,6 +133,17 @@ TEST_P(Narrow, WritesNeedWritableSegments) {
     EXPECT_EQ(declined_at(), TestGuest::code + 1);
 }
 
+/// Found by random programs: as 64-bit code they clear YMM8-15 too.
+TEST_P(Narrow, RegistersBeyondSevenStay) {
+    flat32();
+    const Bytes all[] = {{0x90, 0xc5, 0xf8, 0x77}, {0x90, 0xc5, 0xfc, 0x77}};  // vzeroupper, vzeroall
+    for (const Bytes& code : all) {
+        load(TestGuest::code, code);
+        s.rip = TestGuest::code;
+        EXPECT_EQ(declined_at(), TestGuest::code + 1);
+    }
+}
+
 TEST_P(Narrow, CodeEndsWithItsSegment) {
     flat32();
     // jmp, jnz, call, ret and jmp eax to one byte beyond the limit are declined where they are.
