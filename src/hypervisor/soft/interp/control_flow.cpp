@@ -1,5 +1,7 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
 #include "hypervisor/soft/interp/handlers.h"
 
 namespace triune::hypervisor::soft::interp {
@@ -186,7 +188,10 @@ void register_control(HandlerTable& t) {
         return software_interrupt(e, x86::vec::bp, system::System::EventKind::software_bp_of);
     });
     t.add(ZYDIS_MNEMONIC_INT1, [](Exec& e, const Insn&) {
-        return software_interrupt(e, x86::vec::db, system::System::EventKind::icebp);
+        if (!software_interrupt(e, x86::vec::db, system::System::EventKind::icebp)) return false;
+        // It is a #DB: what MOV SS has put off comes with it, and not once more in the handler.
+        e.s.dr[6] |= std::exchange(e.s.pending_debug, 0u);
+        return true;
     });
     t.add(ZYDIS_MNEMONIC_INTO, [](Exec& e, const Insn&) {
         return e.flag(flag::of)

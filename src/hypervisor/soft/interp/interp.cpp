@@ -9,6 +9,12 @@ namespace triune::hypervisor::soft::interp {
 
 using observe::Counter;
 
+namespace {
+bool is_amd(const x86::CpuModel* model) {
+    return model && model->lookup(0, 0).ecx == 0x444d4163;  // "cAMD"
+}
+}  // namespace
+
 struct Interpreter::Impl {
     explicit Impl(system::System& system) : e(system) {}
 
@@ -131,10 +137,12 @@ u32 Interpreter::Impl::instruction_breakpoints() const {
 }
 
 /// #DB at an instruction boundary, in the order of Intel SDM 3A table 6-2: traps of what came before,
-/// then the breakpoint on this instruction. A MOV SS just before puts both off.
+/// then the breakpoint on this instruction. A MOV SS just before puts both off, on AMD's processors only the
+/// traps.
 bool Interpreter::Impl::debug_before(u8 shadow) {
-    if (shadow == x86::shadow::mov_ss) return false;
-    u32 hits = e.s.pending_debug;
+    const bool after_mov_ss = shadow == x86::shadow::mov_ss;
+    if (after_mov_ss && !is_amd(e.vcpu.model)) return false;
+    u32 hits = after_mov_ss ? 0 : e.s.pending_debug;
     if (!hits && !(e.s.rflags & x86::flag::rf)) hits = instruction_breakpoints();
     if (!hits) return false;
     e.fault = debug_exception(hits);

@@ -116,22 +116,15 @@ bool store_system_segment(Exec& e, const Insn& i) {
     return protected_only(e) && umip(e) && store_selector(e, i, task ? e.s.tr.selector : e.s.ldtr.selector);
 }
 
-/// ARPL: 16- and 32-bit protected mode only.
+/// ARPL: 16- and 32-bit protected mode only. A selector that stays as it is is not written, so that it may
+/// lie in a segment or page that is read-only (Intel SDM 2A ARPL, operation).
 bool arpl(Exec& e, const Insn& i) {
     if (!protected_only(e)) return false;
     const u16 rpl = e.reg<u16>(i.op[1]) & 3;
-    bool adjusted = false;
-    const auto change = [&](u16 old, u16& next) {
-        adjusted = (old & 3) < rpl;
-        next = adjusted ? static_cast<u16>((old & ~3) | rpl) : old;
-    };
-    if (i.op[0].kind == OperandKind::gpr) {
-        u16 next;
-        change(e.reg<u16>(i.op[0]), next);
-        e.set_reg<u16>(i.op[0], next);
-    } else if (!e.modify<u16>(i, i.op[0], false, change)) {
-        return false;
-    }
+    u16 old = 0;
+    if (!e.read<u16>(i, i.op[0], old)) return false;
+    const bool adjusted = (old & 3) < rpl;
+    if (adjusted && !e.write<u16>(i, i.op[0], static_cast<u16>((old & ~3) | rpl))) return false;
     e.set_flags(flag::zf, adjusted ? flag::zf : 0);
     return true;
 }

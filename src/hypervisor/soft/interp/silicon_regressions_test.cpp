@@ -82,6 +82,48 @@ TEST(SiliconRegressions, FaultInTheFirstIterationLeavesTheCount) {
     }
 }
 
+/// ARPL that changes nothing writes nothing (test386.asm, test 17).
+TEST(SuiteRegressions, ArplOfReadOnlyMemory) {
+    Machine m;
+    m.protected32();
+    m.state().seg[x86::ds].attr &= ~2u;
+    m.gpr(x86::rcx) = test::data_base;
+    m.gpr(x86::rbx) = 2;
+    m.poke<u16>(test::data_base, 0xfff3);
+    EXPECT_EQ(m.run({0x63, 0x19, 0xf4}), -1) << "arpl [ecx], bx";
+    EXPECT_FALSE(m.state().rflags & x86::flag::zf);
+    m.poke<u16>(test::data_base, 0xfff0);
+    EXPECT_NE(m.run({0x63, 0x19, 0xf4}), -1) << "a fault";
+    EXPECT_EQ(m.peek<u16>(test::data_base), 0xfff0);
+}
+
+/// A data breakpoint that MOV SS has put off comes with the INT1 behind it, and not once more in its handler
+/// (kvm-unit-tests debug).
+TEST(SuiteRegressions, Int1TakesWhatMovSsHasPutOff) {
+    Machine m;
+    m.poke<u16>(test::data_base, test::kernel_ss);
+    m.gpr(x86::rbx) = test::data_base;
+    m.state().dr[0] = test::data_base;
+    m.state().dr[7] = 0x000f0402;  // 4 bytes, read or write
+    m.mmu.flush_all();
+    EXPECT_EQ(m.run({0x8e, 0x13, 0xf1, 0xf4}), x86::vec::db) << "mov ss, [rbx]; int1";
+    EXPECT_EQ(m.state().gpr[x86::rsp], test::stack_top - 40) << "one frame";
+    EXPECT_EQ(m.state().dr[6] & 0xf, 1u);
+}
+
+/// MOV SS keeps Intel's processors from seeing the breakpoint on the instruction behind it, AMD's not
+/// (kvm-unit-tests emulator).
+TEST(SuiteRegressions, InstructionBreakpointBehindMovSs) {
+    for (const char* cpu : {"host", "core2"}) {
+        Machine m(cpu);
+        const bool amd = m.model.lookup(0, 0).ecx == 0x444d4163;
+        m.gpr(x86::rax) = test::kernel_ss;
+        m.state().dr[0] = test::code_base + 2;
+        m.state().dr[7] = 0x402;
+        EXPECT_EQ(m.run({0x8e, 0xd0, 0x90, 0xf4}), amd ? x86::vec::db : -1) << cpu;
+    }
+}
+
 /// C1 and the result of an x87 instruction with an unmasked exception are the processor's.
 TEST(SiliconRegressions, UnmaskedX87OverflowWrapsTheExponent) {
     Machine m;

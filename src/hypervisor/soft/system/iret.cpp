@@ -130,6 +130,7 @@ Guest<void> iret_protected(System& s, unsigned bits) {
 
 Guest<void> System::iret(unsigned operand_bits, u64 next_rip) {
     auto& st = vcpu_.state;
+    st.nmi_blocked = 0;  // also when it faults (Intel SDM 3A 6.7.1, 3C 28.2.3)
     if (!st.protected_mode()) return iret_real(*this, operand_bits);
     if (st.v8086()) return iret_v8086(*this, operand_bits);
     if (st.rflags & flag::nt) {

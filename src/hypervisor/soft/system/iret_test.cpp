@@ -40,6 +40,13 @@ TEST_F(Iret, ToUser64RestoresEverythingAndKeepsNullSegmentBases) {
     EXPECT_EQ(st.seg[Seg::es].selector, sel::udata | 3);
 }
 
+TEST_F(Iret, UnblocksNmisAlsoWhenItFaults) {
+    frame64(0x1000, 0, 0x202, 0x1000, 0);
+    st.nmi_blocked = 1;
+    EXPECT_FAULT(system.iret(64), Fault::gp(0));
+    EXPECT_EQ(st.nmi_blocked, 0);
+}
+
 TEST_F(Iret, SamePrivilegeWithNullSsPopsRspToo) {
     frame64(0x5000, sel::kcode64, 0x2, 0xffff'8000'0000'1238, 0);
     EXPECT_OK(system.iret(64));
