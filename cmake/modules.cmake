@@ -49,7 +49,8 @@ triune_module(system src/hypervisor/soft/system DEPS mmu)
 triune_module(irqchip src/hypervisor/soft/irqchip DEPS cpu)
 triune_module(interp src/hypervisor/soft/interp DEPS system)
 triune_module(bt src/hypervisor/soft/bt DEPS system LIBS Zycore)
-triune_module(soft src/hypervisor/soft DEPS interp bt irqchip)
+triune_module(verify src/hypervisor/soft/verify DEPS interp bt)
+triune_module(soft src/hypervisor/soft DEPS verify irqchip)
 triune_module(kvm_hv src/hypervisor/kvm DEPS hypervisor)
 triune_module(bus src/bus DEPS memory)
 triune_module(backend src/backend DEPS observe LIBS PkgConfig::SLIRP)
@@ -67,6 +68,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT TRIUNE_ASAN AND NOT TRIUNE_TSAN)
   set_source_files_properties(
     src/hypervisor/soft/mmu/fill.cpp src/hypervisor/soft/mmu/walk.cpp src/hypervisor/soft/bt/tlb_miss.cpp
     src/memory/populate.cpp
+    src/hypervisor/soft/verify/page_log.cpp
     PROPERTIES COMPILE_OPTIONS "-mgeneral-regs-only;-minline-all-stringops")
 else()
   target_compile_definitions(triune_bt PRIVATE TRIUNE_HELPERS_USE_VECTORS)

@@ -92,6 +92,7 @@ struct VmDefinition {
     bool measure_time = false;  ///< stats() tells where the processors' time went; a few percent slower
     std::string gdb;            ///< where GDB may connect: tcp:ADDRESS:PORT or unix:PATH; empty: nowhere
     bool gdb_wait = false;      ///< the guest waits for GDB's first "continue"
+    bool verify = false;        ///< engine bt: hold every block against the reference engine; slow
 };
 
 /// How a VM ended.
@@ -101,6 +102,7 @@ enum class VmEnd {
     triple_fault,
     debug_exit,  ///< by an isa-debug-exit device; VmOutcome::exit_value says with what
     stopped,     ///< stop() was called
+    mismatch,    ///< VmDefinition::verify: the engine is wrong; VmOutcome::message shows where
     host_error,  ///< VmOutcome::message says what
 };
 

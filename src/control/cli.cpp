@@ -28,6 +28,7 @@ constexpr const char* footer = R"(Exit status:
   3    the guest asked for a reboot and --no-reboot was given
   4    triple fault: the guest's processor shut down
   5    host error: the host ran out of something, or Triune has a bug
+  6    --verify found a difference between the engines: Triune has a bug
   130  stopped by Ctrl-C (SIGINT) or by Ctrl-A x on the console
   143  stopped by SIGTERM or SIGHUP
   with --device isa-debug-exit, (value << 1) | 1 of the value that the guest wrote: always odd)";

@@ -15,6 +15,7 @@ enum class ExitStatus : int {
     guest_reset = 3,    ///< the guest asked for a reboot under --no-reboot
     triple_fault = 4,   ///< the guest's processor shut down
     host_error = 5,     ///< the host failed us: out of memory, a lost device, our own bug
+    mismatch = 6,       ///< --verify: the engine and the reference engine differ
     interrupted = 130,  ///< Ctrl-C (SIGINT) or Ctrl-A x
     terminated = 143,   ///< SIGTERM or SIGHUP
 };

@@ -169,11 +169,9 @@ TEST_F(Cli, ErrorsFromMakingTheVm) {
 }
 
 TEST_F(Cli, StatusSaysHowTheVmEnded) {
-    const std::pair<VmEnd, int> table[] = {{VmEnd::powered_off, 0},
-                                           {VmEnd::reset_requested, 3},
-                                           {VmEnd::triple_fault, 4},
-                                           {VmEnd::host_error, 5},
-                                           {VmEnd::stopped, 130}};
+    const std::pair<VmEnd, int> table[] = {{VmEnd::powered_off, 0},  {VmEnd::reset_requested, 3},
+                                           {VmEnd::triple_fault, 4}, {VmEnd::host_error, 5},
+                                           {VmEnd::mismatch, 6},     {VmEnd::stopped, 130}};
     for (const auto& [end, status] : table) {
         wanted_outcome = {end, {}};
         EXPECT_EQ(run({"run", "--kernel", "k"}), status);

@@ -55,6 +55,7 @@ ExitStatus status_of(const VmOutcome& outcome, int signal) {
         case VmEnd::stopped:
             return signal == 0 || signal == SIGINT ? ExitStatus::interrupted : ExitStatus::terminated;
         case VmEnd::debug_exit:
+        case VmEnd::mismatch: return ExitStatus::mismatch;
         case VmEnd::host_error: break;
     }
     return ExitStatus::host_error;
@@ -150,6 +151,9 @@ void RunCommand::declare(CLI::App& app) {
         ->type_name("SIZE")
         ->expected(1);
     app.add_flag("--perf-map", d.perf_map, "Write /tmp/perf-PID.map, so that perf names translated code");
+    app.add_flag("--verify", d.verify,
+                 "Hold every translated block against the reference engine, which is slow; a difference is "
+                 "printed and ends the VM with status 6. Engine bt, one processor");
     app.add_option(
            "--stats",
            [this](const CLI::results_t& texts) {

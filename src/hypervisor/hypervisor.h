@@ -69,6 +69,9 @@ struct Shutdown {        ///< triple fault
 struct InternalError {  ///< the hypervisor cannot go on; a bug or a host failure
     std::string reason;
 };
+struct Mismatch {  ///< VmConfig::verify found the engine wrong
+    std::string report;
+};
 struct Debug {  ///< what GuestDebug asks for has happened
     enum class Cause : u8 {
         step,        ///< one instruction was executed, or its fault or an interrupt was delivered
@@ -79,7 +82,7 @@ struct Debug {  ///< what GuestDebug asks for has happened
     Gva address = 0;     ///< of the breakpoint, or the watchpoint's first byte
     bool write = false;  ///< watchpoint: the access was a write, else a read
 };
-using Exit = std::variant<Kicked, Shutdown, InternalError, Debug>;
+using Exit = std::variant<Kicked, Shutdown, InternalError, Mismatch, Debug>;
 
 /// What a debugger asks of one vCPU. All addresses are linear. The guest cannot tell: its memory,
 /// debug registers and flags are its own.
@@ -172,6 +175,8 @@ struct VmConfig {
     u64 code_cache_bytes = u64{64} << 20;  ///< per vCPU, bound of the translated code; 800 MiB for all
     bool perf_map = false;
     bool measure_time = false;  ///< Counters::time is kept: a few percent slower
+    /// "bt" only: every block is held against the reference engine; a difference is a Mismatch.
+    bool verify = false;
     memory::GuestMemory* memory = nullptr;
     Io* io = nullptr;
     base::EventLoop* loop = nullptr;

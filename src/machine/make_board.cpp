@@ -78,6 +78,7 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
     config.code_cache_bytes = definition.code_cache_bytes;
     config.perf_map = definition.perf_map;
     config.measure_time = definition.measure_time;
+    config.verify = definition.verify;
     config.memory = board->memory_.get();
     config.io = &board->io_;
     if (trace.any()) {

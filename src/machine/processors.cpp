@@ -174,6 +174,8 @@ void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::C
                   fmt::format("triple fault on processor {}: {}", index, shutdown->report)}});
         else if (const auto* error = std::get_if<hypervisor::InternalError>(&exit))
             end({{VmEnd::host_error, fmt::format("processor {}: {}", index, error->reason)}});
+        else if (const auto* mismatch = std::get_if<hypervisor::Mismatch>(&exit))
+            end({{VmEnd::mismatch, mismatch->report}});
         else if (const auto* debug = std::get_if<hypervisor::Debug>(&exit); debug && on_debug_)
             on_debug_(index, *debug);
         leave();

@@ -98,6 +98,8 @@ std::expected<void, VmError> HostedVm::prepare() {
         definition_.engine = std::move(choice.engine);
         engine_reason_ = std::move(choice.reason);
     }
+    if (definition_.verify && (definition_.engine != "bt" || definition_.cpus != 1))
+        return unusable("--verify checks engine bt on one processor: use --engine bt --cpus 1");
     auto trace = machine::Trace::parse(definition_.trace);
     if (!trace) return std::unexpected(trace.error());
     trace_ = *trace;
@@ -178,6 +180,7 @@ void HostedVm::stop() {
 std::expected<void, VmError> HostedVm::switch_engine(const std::string& engine) {
     if (!definition_.gdb.empty())
         return std::unexpected(VmError{"the engine stays: break- and watchpoints of --gdb would not move"});
+    if (definition_.verify) return std::unexpected(VmError{"the engine stays: --verify checks engine bt"});
     const base::MutexLock keeps_board(switch_mutex_);
     Board* board = nullptr;
     {

@@ -106,6 +106,7 @@ bool GuestMemory::write(Gpa gpa, const void* from, u64 size) {
 void GuestMemory::written(Gpa gpa, u64 size) {
     size = clipped(gpa, size);
     if (!size) return;
+    device_writes_.fetch_add(1, std::memory_order_release);
     u8 seen = 0;
     for (const Slot& s : slots_) {
         const u64 first = std::max(gpa, s.gpa);

@@ -81,6 +81,8 @@ public:
     [[nodiscard]] bool write(Gpa gpa, const void* from, u64 size);
     /// For devices that fill guest memory in place (readv, recv): call after the bytes changed.
     void written(Gpa gpa, u64 size);
+    /// Counts calls of write() and written().
+    [[nodiscard]] u64 device_writes() const { return device_writes_.load(std::memory_order_acquire); }
 
     template <class T>
     [[nodiscard]] bool read_value(Gpa gpa, T& v) const {
@@ -132,6 +134,7 @@ private:
     std::unique_ptr<std::atomic<u8>[]> code_writes_;  ///< how often a page lost its code flag
     base::Mutex watchers_mutex_;                      ///< taken before a watcher's own locks
     std::vector<CodeWatcher*> watchers_ GUARDED_BY(watchers_mutex_);
+    std::atomic<u64> device_writes_{0};
 };
 
 }  // namespace triune::memory

@@ -39,6 +39,8 @@ namespace triune::observe {
     X(mmio, "MMIO accesses")                                          \
     X(msr_accesses, "MSR accesses")                                   \
     X(cpuid, "CPUID executed")                                        \
+    X(blocks_verified, "blocks verified")                             \
+    X(blocks_unsettled, "blocks that could not be verified")          \
     X(kvm_runs, "returns from KVM to user space")                     \
     X(kvm_exits, "exits to KVM")                                      \
     X(kvm_emulated, "instructions emulated by KVM")                   \

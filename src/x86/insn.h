@@ -116,6 +116,12 @@ enum class DecodeStatus : u8 {
 /// for the caller to check.
 DecodeStatus decode(std::span<const u8> code, CodeSize size, Insn& out, const InsnSet& set = every_insn);
 
+/// No two executions give the same: time and random numbers.
+[[nodiscard]] inline bool reads_time_or_chance(const Insn& i) {
+    return i.mnemonic == ZYDIS_MNEMONIC_RDTSC || i.mnemonic == ZYDIS_MNEMONIC_RDTSCP ||
+           i.mnemonic == ZYDIS_MNEMONIC_RDRAND || i.mnemonic == ZYDIS_MNEMONIC_RDSEED;
+}
+
 /// "mov rax, qword ptr [rbx]" for people; `rip` is the address of the instruction.
 std::string disassemble(std::span<const u8> code, CodeSize size, u64 rip);
 

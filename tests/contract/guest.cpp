@@ -34,7 +34,9 @@ Bench::Bench(std::string engine, unsigned cpus, const std::string& cpu)
     memory_ = std::move(memory::GuestMemory::create(ram_bytes).value());
     memory_->add_slot(0, ram_bytes, 0).value();
     hypervisor::VmConfig config;
-    config.engine = std::move(engine);
+    // "verify": bt, each block of which is held against the reference engine.
+    config.verify = engine == "verify";
+    config.engine = config.verify ? "bt" : std::move(engine);
     config.cpus = cpus;
     config.cpu = x86::make_cpu_model(cpu, cpus).value();
     config.code_cache_bytes = u64{16} << 20;
@@ -93,6 +95,7 @@ void Bench::vcpu_thread(unsigned index) {
             if (const auto* s = std::get_if<hypervisor::Shutdown>(&exit)) trouble += "shutdown: " + s->report;
             if (const auto* e = std::get_if<hypervisor::InternalError>(&exit))
                 trouble += "internal error: " + e->reason;
+            if (const auto* m = std::get_if<hypervisor::Mismatch>(&exit)) trouble += m->report;
             if (std::holds_alternative<hypervisor::Kicked>(exit) && !finished_) continue;
         }
         break;

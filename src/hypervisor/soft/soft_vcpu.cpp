@@ -18,6 +18,8 @@ std::unique_ptr<bt::Translator> make_translator(VmState& vm, System& system, mmu
     if (vm.config().engine != "bt") return nullptr;
     bt::Options options;
     options.perf_map = vm.config().perf_map;
+    options.one_block = vm.config().verify;
+    options.poll_everywhere = vm.config().verify;
     return std::make_unique<bt::Translator>(system, arena, options);
 }
 
@@ -33,7 +35,11 @@ SoftVcpu::SoftVcpu(std::shared_ptr<VmState> vm, unsigned index)
       system_(c_, mmu_),
       interp_(system_),
       translator_(make_translator(*vm_, system_, *slot_.arena)),
-      engine_(translator_ ? static_cast<cpu::Engine&>(*translator_) : interp_) {
+      verifier_(vm_->config().verify
+                    ? std::make_unique<verify::Verifier>(
+                          *translator_, [this](u64 rip) { return translator_->listing(rip); }, mmu_)
+                    : nullptr),
+      engine_(choose_engine()) {
     c_.io = &io_;
     if (vm_->config().measure_time) c_.counters.time.start();
 }
@@ -43,6 +49,12 @@ SoftVcpu::SoftVcpu(std::shared_ptr<VmState> vm, unsigned index)
 /// came.
 static u8 with_nmis(const x86::VcpuState& s, u32 more) {
     return static_cast<u8>(std::min(s.nmi_pending + std::min(more, 2u), s.nmi_blocked ? 1u : 2u));
+}
+
+cpu::Engine& SoftVcpu::choose_engine() {
+    if (verifier_) return *verifier_;
+    if (translator_) return *translator_;
+    return interp_;
 }
 
 /// Messages that have come since run() returned are part of it.
@@ -76,17 +88,18 @@ Exit SoftVcpu::run() {
         return exit;
     };
     for (;;) {
+        VmState::Turn turn(*vm_);
         slot_.in_guest.store(1, std::memory_order_seq_cst);
         if (c_.signals.any() && take_signals()) return leave(Kicked{});
         if (c_.state.waiting_for_sipi) {
-            sleep(~u64{0});
+            sleep(turn, ~u64{0});
             continue;
         }
         const bool slept = c_.state.halted;
         // A debugger's step goes over interrupts, but a halted vCPU needs one.
         bool alive = (single_step_ && !slept) || inject();
         if (alive && c_.state.halted) {
-            sleep(apic_.next_deadline_ns());
+            sleep(turn, apic_.next_deadline_ns());
             continue;
         }
         if (alive && (debugging_ || single_step_)) [[unlikely]] {
@@ -94,12 +107,15 @@ Exit SoftVcpu::run() {
             if (const auto event = debug_event(); alive && event) return leave(*event);
         }
         alive = alive && execute();
+        if (unsound()) [[unlikely]]
+            return leave(Mismatch{verifier_->report()});
         if (!alive) return leave(Shutdown{system_.report()});
     }
 }
 
-void SoftVcpu::sleep(u64 deadline_ns) {
+void SoftVcpu::sleep(VmState::Turn& turn, u64 deadline_ns) {
     slot_.in_guest.store(0, std::memory_order_seq_cst);
+    turn.end();
     {
         const observe::TimedScope timed(c_.counters.time, Activity::halted);
         c_.signals.wait(deadline_ns);
@@ -133,7 +149,7 @@ void SoftVcpu::invalidate_written_code() {
     }
     for (const auto& r : ranges) {
         interp_.invalidate(r.gpa, r.size);
-        if (translator_) translator_->invalidate(r.gpa, r.size);
+        if (&engine_ != &interp_) engine_.invalidate(r.gpa, r.size);
     }
 }
 
@@ -242,7 +258,8 @@ bool SoftVcpu::execute() {
     };
     switch (run_engine()) {
         case EngineExit::signalled:
-        case EngineExit::budget: return true;
+        case EngineExit::budget:
+        case EngineExit::unsound: return true;
         case EngineExit::halted: c_.counters.add(Counter::halts); return true;
         case EngineExit::shutdown: return false;
         case EngineExit::declined: break;

@@ -9,6 +9,7 @@
 #include "hypervisor/soft/bt/bt.h"
 #include "hypervisor/soft/interp/interp.h"
 #include "hypervisor/soft/vcpu_io.h"
+#include "hypervisor/soft/verify/verifier.h"
 #include "hypervisor/soft/vm_state.h"
 #include "hypervisor/soft/watch.h"
 
@@ -36,7 +37,7 @@ private:
     void startup(u8 vector);
     /// Delivers what can be delivered now. False: triple fault.
     bool inject();
-    void sleep(u64 deadline_ns);
+    void sleep(VmState::Turn& turn, u64 deadline_ns);
     /// Runs the engine, and the reference engine where that declines. False: triple fault.
     bool execute();
     bool reference_steps(unsigned count);
@@ -44,6 +45,8 @@ private:
     [[nodiscard]] bool breakpoint_here() const {
         return std::ranges::binary_search(breakpoints_, code_address(c_.state));
     }
+    cpu::Engine& choose_engine();
+    [[nodiscard]] bool unsound() const { return verifier_ && !verifier_->report().empty(); }
     [[nodiscard]] bool must_look() const {
         const x86::VcpuState& s = c_.state;
         return c_.signals.any() || (s.nmi_pending && !s.nmi_blocked) ||
@@ -59,6 +62,7 @@ private:
     system::System system_;
     interp::Interpreter interp_;
     std::unique_ptr<bt::Translator> translator_;  ///< null with engine "interp"
+    std::unique_ptr<verify::Verifier> verifier_;  ///< null unless the VM is verified
     cpu::Engine& engine_;
     std::vector<Gva> breakpoints_;  ///< sorted
     Watch watch_;

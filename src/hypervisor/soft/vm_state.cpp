@@ -25,6 +25,9 @@ void mark(cpu::VcpuContext& c, cpu::Signal s) {
 Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
     if (config.engine != "bt" && config.engine != "interp")
         return fail("engine \"" + config.engine + "\": unknown; choose \"bt\" or \"interp\"");
+    if (config.verify && config.engine != "bt")
+        return fail("only engine \"bt\" can be verified: there is nothing to hold \"interp\" against");
+    if (config.verify && config.cpus != 1) return fail("verified are VMs with one processor only");
     if (config.cpus < 1 || config.cpus > 254)
         return fail(std::to_string(config.cpus) + " vCPUs: choose 1 to 254");
     std::shared_ptr<VmState> vm(new VmState(config));
@@ -58,6 +61,23 @@ Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
 }
 
 VmState::~VmState() { config_.memory->remove_code_watcher(this); }
+
+VmState::Turn::Turn(VmState& vm) : vm_(vm.config_.verify ? &vm : nullptr) {
+    if (!vm_) return;
+    std::unique_lock lock(vm.turn_mutex_);
+    const u64 ticket = vm.next_ticket_++;
+    vm.turn_ended_.wait(lock, [&] { return vm.now_serving_ == ticket; });
+}
+
+void VmState::Turn::end() {
+    if (!vm_) return;
+    {
+        const std::lock_guard lock(vm_->turn_mutex_);
+        ++vm_->now_serving_;
+    }
+    vm_->turn_ended_.notify_all();
+    vm_ = nullptr;
+}
 
 // The page's code flag is set already, so a vCPU that has dropped its write permissions since then
 // finds the flag when it fills its TLB anew. It takes the signal between two guest instructions and

@@ -8,6 +8,7 @@
 /// Threads: one per vCPU; lines, messages and written code come from any thread. Lock order: a
 /// slot's code queue lock is a leaf.
 #include <atomic>
+#include <condition_variable>
 #include <memory>
 #include <vector>
 
@@ -53,6 +54,19 @@ public:
     Result<void> set_dirty_log(unsigned slot, bool on);
     Result<memory::PageBitmap> take_dirty_log(unsigned slot);
 
+    /// A vCPU's turn: while VmConfig::verify is set, only one vCPU runs at a time, first come, first served.
+    class Turn {
+    public:
+        explicit Turn(VmState& vm);
+        ~Turn() { end(); }
+        Turn(const Turn&) = delete;
+        Turn& operator=(const Turn&) = delete;
+        void end();
+
+    private:
+        VmState* vm_;
+    };
+
     void drop_write_permissions(unsigned self) override;
     void code_written(Gpa gpa, u64 size) override;
 
@@ -67,6 +81,9 @@ private:
     std::unique_ptr<IrqEvents> irq_events_;
     IoEvents io_events_;
     memory::DirtyLog dirty_log_;
+    std::mutex turn_mutex_;  ///< leaf; guards the two below
+    std::condition_variable turn_ended_;
+    u64 next_ticket_ = 0, now_serving_ = 0;
 };
 
 }  // namespace triune::hypervisor::soft

@@ -127,6 +127,8 @@ u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
         left -= count;
         if (rep) wide.set(rcx, left);
         if (left && mmu.vcpu().signals.any()) {
+            // An interrupt here finds RF set (Intel SDM 3B 18.3.1.1).
+            mmu.vcpu().state.rflags |= x86::flag::rf;
             data.reason = LeaveReason::signalled;
             return 0;
         }

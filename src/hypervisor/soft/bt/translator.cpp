@@ -8,6 +8,7 @@
 #include "hypervisor/soft/bt/cache.h"
 #include "hypervisor/soft/bt/compiler.h"
 #include "hypervisor/soft/bt/host_unsafe.h"
+#include "hypervisor/soft/bt/listing.h"
 #include "hypervisor/soft/bt/perf_map.h"
 #include "hypervisor/soft/bt/tlb_miss.h"
 
@@ -70,6 +71,7 @@ struct Translator::Impl final : FaultClient {
     bool load_vector(bool avx_needed);
     void save_vector();
     EngineExit finish(EngineExit exit);
+    void begin_one_block();
 
     bool run_system(bool& shutdown);
     bool deliver(const system::Fault& fault, bool& shutdown);
@@ -92,6 +94,7 @@ struct Translator::Impl final : FaultClient {
     std::array<x86::Segment, 6> bounds_of{};
     u64 bounds_rules = ~u64{0};
     std::array<u32, EngineData::lanes> narrow_of_lane{};  ///< ids of the modes whose calls are in progress
+    bool one_block_entered = false;
     std::vector<x86::Insn> insns;
     std::vector<Gva> breakpoints;  ///< blocks end before them
     bool breakpoints_changed = false;
@@ -187,10 +190,17 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
         }
         insns.push_back(insn);
         at += insn.length;
+        if (options.one_block && x86::reads_time_or_chance(insn)) break;
         if (ends_block(insn, treatment) || after_sti) break;
         const bool call = treatment == Treatment::call || treatment == Treatment::call_indirect;
         if (call && !options.continue_after_calls) break;
         after_sti = treatment == Treatment::sti;
+    }
+    // Only the instruction behind STI, in the same block, takes its shadow along: without one the reference
+    // engine takes STI too.
+    if (after_sti && classify(insns.back(), page.mode, narrow) == Treatment::sti) {
+        insns.pop_back();
+        declined_after = true;
     }
     Block& block = cache.create(rip, narrow, page);
     block.unmerged = unmerged;
@@ -280,7 +290,9 @@ void Translator::Impl::count_exit(LeaveReason reason) {
 }
 
 LeaveReason Translator::Impl::enter(const Block& block) {
-    const CodeOffset entry = block.crosses ? block.entry_checked : block.entry_memory;
+    const CodeOffset entry = options.one_block ? block.entry_forward
+                             : block.crosses   ? block.entry_checked
+                                               : block.entry_memory;
     return enter(reinterpret_cast<u64>(arena.code() + entry), block.lane());
 }
 
@@ -308,7 +320,14 @@ bool Translator::Impl::load_vector(bool avx_needed) {
     return true;
 }
 
+/// Every block that is entered after its poll runs to its end; the next one's poll then fails.
+void Translator::Impl::begin_one_block() {
+    one_block_entered = true;
+    vcpu.signals.pending.fetch_or(static_cast<u32>(cpu::Signal::one_block), std::memory_order_relaxed);
+}
+
 EngineExit Translator::Impl::finish(EngineExit exit) {
+    if (std::exchange(one_block_entered, false)) vcpu.signals.take(cpu::Signal::one_block);
     vcpu.state.rflags = unpack_flags(vcpu.state.rflags, data.flags);
     return exit;
 }
@@ -335,9 +354,11 @@ EngineExit Translator::Impl::run() {
             seen_generation = mmu.generation();
             cache.apply(mmu.take_flushes());
         }
+        if (one_block_entered) return finish(EngineExit::budget);
         if (vcpu.signals.any()) return finish(EngineExit::signalled);
         if (!can_run()) return finish(EngineExit::declined);
         select_mode();
+        if (options.one_block) begin_one_block();
         // The jump cache answers what translated code would find there itself.
         const unsigned lane = static_cast<unsigned>(current_mode()) + (narrow ? mmu::tlb_modes : 0);
         const EngineData::JumpCache& jump = data.jump[lane];
@@ -345,7 +366,7 @@ EngineExit Translator::Impl::run() {
         const u64 key = narrow ? narrow->key(vcpu.state.rip) : vcpu.state.rip;
         Block* block = nullptr;
         LeaveReason reason;
-        if (!std::exchange(missed, false) && jump.rip[slot] == key) {
+        if (!std::exchange(missed, false) && jump.rip[slot] == key && !options.one_block) {
             reason = enter(jump.host[slot], lane);
         } else {
             block = look_up();
@@ -357,9 +378,13 @@ EngineExit Translator::Impl::run() {
                 const u32 exit_id = data.exit_id;
                 const u32 flushes = flush_count;
                 vcpu.state.rip = cache.exits()[exit_id].target;
-                block = look_up(cache.exits()[exit_id].unmerged);
+                const bool unmerged = cache.exits()[exit_id].unmerged;
+                block = look_up(unmerged);
                 if (!block) return finish(EngineExit::declined);
-                if (options.chain && flushes == flush_count) cache.link(exit_id, *block);
+                // The variant without merged accesses is the same block once more: it is not left before.
+                const bool same_again = options.one_block && unmerged;
+                if (options.chain && flushes == flush_count && !same_again) cache.link(exit_id, *block);
+                if (options.one_block && !same_again) return finish(EngineExit::budget);
                 // It would leave for them, and come back to the variant that jumps here.
                 if (block->unmerged && block->uses_vector && !load_vector(block->uses_avx))
                     return finish(EngineExit::declined);
@@ -472,6 +497,15 @@ Translator::Translator(system::System& system, mmu::VcpuArena& arena, const Opti
     : impl_(std::make_unique<Impl>(system, arena, options)) {}
 Translator::~Translator() = default;
 EngineExit Translator::run() { return impl_->run(); }
+std::string Translator::listing(u64 rip) {
+    if (!impl_->vcpu.state.code64()) return "it is not 64-bit code\n";
+    const auto page = impl_->mmu.code_page(rip);
+    if (!page || !page->host) return "the code is not in RAM\n";
+    const unsigned offset = static_cast<unsigned>(rip & page_mask);
+    const bool user = impl_->vcpu.state.cpl() == 3;
+    auto text = list_translation({page->host + offset, page_size - offset}, rip, user);
+    return text ? *text : text.error().message + '\n';
+}
 void Translator::invalidate(Gpa gpa, u64 size) { impl_->cache.invalidate(gpa, size); }
 
 void Translator::set_breakpoints(const std::vector<Gva>& addresses) {

@@ -4,6 +4,7 @@
 
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/soft/cpu/local_apic.h"
+#include "hypervisor/soft/cpu/page_hook.h"
 #include "hypervisor/soft/cpu/signals.h"
 #include "observe/counters.h"
 #include "x86/vcpu_state.h"
@@ -43,6 +44,7 @@ struct VcpuContext {
     /// Breakpoints of DR0-3 that the instruction at hand has met, as bits of DR6 (x86::dr6::hits).
     u32 debug_hits = 0;
     Peers* peers = nullptr;             ///< null: no other vCPU
+    PageHook* page_hook = nullptr;      ///< null: memory is as it is
     u64 kvmclock_system_time_base = 0;  ///< monotonic_ns() at VM start
 
     [[nodiscard]] u64 guest_tsc() const { return __builtin_ia32_rdtsc() + state.tsc_offset; }

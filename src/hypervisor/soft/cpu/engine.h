@@ -15,6 +15,7 @@ enum class EngineExit : u8 {
     budget,     ///< ran long enough; nothing happened
     halted,     ///< HLT was executed; state.halted is set
     shutdown,   ///< triple fault
+    unsound,    ///< an engine that checks another has found a difference
 };
 
 /// Runs guest code from the current state until something happens that only others can settle.

@@ -22,6 +22,7 @@ enum class Signal : u32 {
     tlb_write_flush = 32,  ///< drop cached write permissions (a page became code)
     code_written = 64,     ///< process the queue of written code ranges
     smi = 128,
+    one_block = 256,  ///< the translator's own: leave at the next block's start
 };
 
 /// `pending` is polled by translated code at every block's start: one load, so it must stay the

@@ -37,6 +37,10 @@ std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode 
     t.writable =
         mapping->write_granted && !slot->readonly && !(page & (memory::page_has_code | memory::page_clean));
     if (access == Access::execute) return t;
+    cpu::PageHook* const hook = vcpu_.page_hook;
+    if (hook) [[unlikely]]
+        t.host = hook->page(t.gpa & ~page_mask, t.host - (t.gpa & page_mask), access == Access::write) +
+                 (t.gpa & page_mask);
     if (vcpu_.state.dr[7] & x86::dr7::enabled && page_watched(gva)) [[unlikely]]
         return t;
 
@@ -44,13 +48,15 @@ std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode 
     TlbEntry& e = entry(gva, mode);
     const Gva page_at = gva & ~page_mask;
     e.read_tag = page_at;
-    e.write_tag = t.writable ? page_at : Tlb::invalid_tag(i);
+    e.write_tag = t.writable && (!hook || access == Access::write) ? page_at : Tlb::invalid_tag(i);
     e.host = reinterpret_cast<u64>(t.host) & ~page_mask;
     e.gpa = t.gpa & ~page_mask;
     u64& word = tlb_.not_global[static_cast<unsigned>(mode)][i / 64];
     const u64 mask = u64{1} << (i % 64);
     word = mapping->global ? word & ~mask : word | mask;
     tlb_.note_page_size(mode, i, gva, t.page_bytes > page_size);
+    if (hook) [[unlikely]]
+        hook->filled(static_cast<unsigned>(mode), i);
     return t;
 }
 

@@ -117,6 +117,8 @@ public:
     };
     Flushes take_flushes() { return std::exchange(flushes_, {}); }
 
+    /// What instruction fetch found is looked up anew.
+    void forget_fetches() { ++generation_; }
     /// Counts changes of what instruction fetch may see (flushes): translated code's caches of
     /// "this virtual page maps to this physical page" are stale when it changed.
     [[nodiscard]] u64 generation() const { return generation_; }

@@ -28,10 +28,12 @@ struct Entry {
     u8* host = nullptr;
 };
 
-Entry load_entry(const memory::GuestMemory& memory, Gpa gpa, unsigned bytes) {
+Entry load_entry(const memory::GuestMemory& memory, cpu::PageHook* hook, Gpa gpa, unsigned bytes) {
     Entry e;
     e.gpa = gpa;
     e.host = memory.host(gpa, bytes);
+    if (hook && e.host) [[unlikely]]
+        e.host = hook->entry(gpa, bytes, e.host);
     if (!e.host) {
         e.value = low_mask(bytes * 8);  // nothing there: the bus floats high
     } else if (bytes == 8) {
@@ -70,6 +72,7 @@ public:
     Walker(cpu::VcpuContext& vcpu, Gva gva, Access access, TlbMode mode)
         : state_(vcpu.state),
           memory_(*vcpu.memory),
+          hook_(vcpu.page_hook),
           gva_(gva),
           access_(access),
           mode_(mode),
@@ -114,7 +117,7 @@ private:
             const unsigned shift = 12 + (level - 1) * format_.index_bits;
             const u64 index = field(gva_, shift, format_.index_bits);
             Entry& e = visited[level - 1];
-            e = load_entry(memory_, table + index * format_.entry_bytes, format_.entry_bytes);
+            e = load_entry(memory_, hook_, table + index * format_.entry_bytes, format_.entry_bytes);
             if (!(e.value & pte::p)) return fault(0);
             const bool large = is_large(e.value, level);
             if (reserved_bits(e.value, level, large)) return fault(pf_error::present | pf_error::reserved);
@@ -206,6 +209,7 @@ private:
 
     x86::VcpuState& state_;
     memory::GuestMemory& memory_;
+    cpu::PageHook* hook_;
     Gva gva_;
     Access access_;
     TlbMode mode_;
