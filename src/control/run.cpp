@@ -147,7 +147,7 @@ void RunCommand::declare(CLI::App& app) {
     app.add_flag("--no-reboot", d.no_reboot, "End with status 3 when the guest reboots");
     app.add_option("--code-cache",
                    parsed("--code-cache", parse_size, [&d](std::uint64_t v) { d.code_cache_bytes = v; }),
-                   "Bound of translated code, per processor [64M]")
+                   "Bound of translated code and its tables, per processor [64M]")
         ->type_name("SIZE")
         ->expected(1);
     app.add_flag("--perf-map", d.perf_map, "Write /tmp/perf-PID.map, so that perf names translated code");

@@ -387,6 +387,14 @@ TEST_P(Bt, PagesThatShareACookieSlot) {
     EXPECT_EQ(reg(0), 0x1234567u * 100);
 }
 
+// Blocks that only decline (HLT) take no code, but 8 MiB bound their tables as well.
+TEST_P(Bt, TablesCountAgainstTheBoundOfTheCodeCache) {
+    std::memset(guest.memory().host(TestGuest::code, 64 << 10), 0xf4, 64 << 10);
+    const u64 flushes = guest.context().counters.get(observe::Counter::code_flushes);
+    for (u64 i = 0; i < 64 << 10; ++i) ASSERT_TRUE(guest.run(TestGuest::code + i));
+    EXPECT_GE(guest.context().counters.get(observe::Counter::code_flushes) - flushes, 2u);
+}
+
 TEST_P(Bt, StringInstructions) {
     for (u64 i = 0; i < 10000; ++i) guest.at<u8>(data + i) = static_cast<u8>(i * 7);
     a.mov(rsi, data + 3);

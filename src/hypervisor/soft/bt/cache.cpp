@@ -13,6 +13,8 @@ namespace {
 /// One block's code with all its cold paths is well below this.
 constexpr u32 room_for_block = 64 << 10;
 constexpr u64 large_page = u64{2} << 20;
+/// A block and its nodes in the hash tables.
+constexpr u64 bytes_per_block = sizeof(Block) + 160;
 
 }  // namespace
 
@@ -52,6 +54,8 @@ Block& BlockCache::create(u64 rip, const NarrowMode* narrow, const mmu::Mmu::Cod
 void BlockCache::add(Block& b) {
     b.map.shrink_to_fit();
     b.exits.shrink_to_fit();
+    table_bytes_ += bytes_per_block + b.map.size() * sizeof(HostMapEntry) +
+                    b.exits.size() * (sizeof(DirectExit) + 2 * sizeof(u32));
     map_[key(b)] = b.id;
     pages_[b.gpa & ~page_mask].push_back(b.id);
     if (b.crosses) pages_[b.second_page].push_back(b.id);
@@ -168,6 +172,7 @@ void BlockCache::flush() {
     checked_pages_.clear();
     supervisor_checked_ = false;
     used_.fill(false);
+    table_bytes_ = 0;
     s_.data.cookie.fill(0);
     for (unsigned lane = 0; lane < EngineData::lanes; ++lane) clear_jump(lane);
     e_.set_offset(s_.stubs.end);
@@ -216,9 +221,10 @@ void BlockCache::apply(const mmu::Mmu::Flushes& f) {
 }
 
 bool BlockCache::full() const {
-    // Blocks that only decline take no code, so their number has a bound of its own.
+    // Code in both halves, and the tables about it.
+    const u64 used = e_.offset() + (cold_at_ - cold_start()) + table_bytes_;
     return cold_start() - e_.offset() < room_for_block || arena_.code_bytes() - cold_at_ < room_for_block ||
-           blocks_.size() > arena_.code_bytes() / 256;
+           used > arena_.code_bytes();
 }
 
 const Block* BlockCache::at(CodeOffset offset) const {

@@ -48,7 +48,8 @@ public:
     void apply(const mmu::Mmu::Flushes& flushes);
     void reset_shadow(unsigned lane);
 
-    /// Room for one more block?
+    /// No room for one more block: in the code, or in the bound of code and tables (blocks that only
+    /// decline take no code).
     [[nodiscard]] bool full() const;
     /// Where the next block's cold paths go: the upper half of the code cache.
     CodeOffset& cold_at() { return cold_at_; }
@@ -101,6 +102,7 @@ private:
     std::unordered_set<Gva> supervisor_regions_;     // 2 MiB regions that hold any of those
     std::unordered_map<PagePair, u32, PagePairHash> cookies_;
     std::unordered_set<Gva> checked_pages_;  // virtual pages that hold checked blocks
+    u64 table_bytes_ = 0;                    ///< of the blocks' entries in all these, roughly
     bool supervisor_checked_ = false;
     std::array<bool, EngineData::lanes> used_{};  ///< lanes that have blocks
 };
