@@ -86,8 +86,9 @@ struct VmDefinition {
     SerialConfig console{SerialConfig::Kind::none, {}};  ///< virtio console, hvc0; not stdio beside serial's
     std::vector<DeviceConfig> devices;
     bool no_reboot = false;
-    std::uint64_t code_cache_bytes = std::uint64_t{64} << 20;  ///< code and tables, per vCPU; 800 MiB of code for all
-    std::string trace;                                         ///< comma-separated events; written to stderr
+    std::uint64_t code_cache_bytes = std::uint64_t{64}
+                                     << 20;  ///< code and tables, per vCPU; 800 MiB of code for all
+    std::string trace;                       ///< comma-separated events; written to stderr
     bool perf_map = false;
     bool measure_time = false;  ///< stats() tells where the processors' time went; a few percent slower
     std::string gdb;            ///< where GDB may connect: tcp:ADDRESS:PORT or unix:PATH; empty: nowhere

@@ -19,7 +19,8 @@ namespace triune::contract {
 inline constexpr u32 passed = 1;
 
 /// Devices of the bench, by port: 0xe9 log, 0xf4 result, 0xf5 GSI (bits 0-7 number, bit 8 level),
-/// 0xf6 MSI data for APIC 0, 0xf9 what the engine is known not to do (0: nothing; bit 0: APIC errors); MMIO page 0xd0000000 keeps what is written to it.
+/// 0xf6 MSI data for APIC 0, 0xf9 what the engine is known not to do (0: nothing; bit 0: APIC errors); MMIO
+/// page 0xd0000000 keeps what is written to it.
 class Bench final : public hypervisor::Io {
 public:
     /// Engine "kvm" where the host has none that runs guests: `unavailable` says why, and there is no VM.
