@@ -41,8 +41,9 @@ Result<void> IoEvents::add(const IoEvent& event) {
     Table table = table_ ? *table_ : Table{};
     if (std::ranges::any_of(table, [&](const auto& e) { return collide(e->event, event); }))
         return fail("another I/O event claims the same write", EEXIST);
-    table.push_back(std::move(entry));
-    std::ranges::stable_sort(table, {}, [](const auto& e) { return key(e->event); });
+    const auto at =
+        std::ranges::upper_bound(table, key(entry->event), {}, [](const auto& e) { return key(e->event); });
+    table.insert(at, std::move(entry));
     publish(std::move(table));
     return {};
 }
