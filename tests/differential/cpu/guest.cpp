@@ -70,7 +70,8 @@ void FuzzGuest::build_tables() {
     at<u64>(gdt + 0x18) = 0x00cf93000000ffff;
     at<u64>(gdt + 0x28) = 0x00cff3000000ffff;  // user_data
     at<u64>(gdt + 0x30) = 0x00affb000000ffff;  // cs64
-    at<u64>(tss + 4) = kernel + stack_top;
+    at<u32>(tss + 4) = static_cast<u32>(kernel + stack_top);
+    at<u32>(tss + 8) = static_cast<u32>((kernel + stack_top) >> 32);
     at<u16>(tss + 0x66) = 0x68;  // no I/O permission bitmap: every port is refused
     for (u64 v = 0; v < 256; ++v) {
         const u64 target = kernel + handlers + v;

@@ -192,7 +192,8 @@ TEST_P(Narrow, RealModeWrapsAt64K) {
     reg(x86::rbx) = 0xffff;
     reg(x86::rax) = 0x77771234;
     reg(x86::rsp) = 0x5555'0000;
-    guest.at<u16>(real_data + 1) = 0xbeef;
+    const u16 odd = 0xbeef;
+    ASSERT_TRUE(guest.memory().write_value(real_data + 1, odd));
     ASSERT_TRUE(run_real({0x8b, 0x4f, 0x02,  // mov cx, [bx+2]
                           0x50,              // push ax: to SS:FFFE
                           0xf4}));

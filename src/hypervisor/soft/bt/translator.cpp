@@ -95,6 +95,7 @@ struct Translator::Impl final : FaultClient {
     u64 bounds_rules = ~u64{0};
     std::array<u32, EngineData::lanes> narrow_of_lane{};  ///< ids of the modes whose calls are in progress
     bool one_block_entered = false;
+    u8 vector_wanted = 0;  ///< what enter() is to load: 1 SSE, 2 AVX
     std::vector<x86::Insn> insns;
     std::vector<Gva> breakpoints;  ///< blocks end before them
     bool breakpoints_changed = false;
@@ -302,21 +303,27 @@ LeaveReason Translator::Impl::enter(u64 host, unsigned lane) {
     vcpu.counters.add(Counter::engine_entries);
     const observe::TimedScope timed(vcpu.counters.time, observe::Activity::translated);
     using Enter = void (*)(u64);
-    reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter)(host);
-    data.shadow_sp_of_lane[data.lane] = data.shadow_sp;
+    const auto enter_code = reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter);
+    // Nothing but the call in between: any C++ may use vector registers.
+    if (vector_wanted) {
+        vcpu.vector_state_live = std::exchange(vector_wanted, 0);
+        load_vector_state(vcpu.state.xsave.data(), vcpu.vector_state_live == 2);
+    }
+    enter_code(host);
     save_vector();
+    data.shadow_sp_of_lane[data.lane] = data.shadow_sp;
     count_exit(data.reason);
     return data.reason;
 }
 
-/// False when the guest may not use vector state now, or not as much as the block does.
+/// Has the next enter() load the guest's vector state. False when the guest may not use it now, or not as
+/// much as the block does.
 bool Translator::Impl::load_vector(bool avx_needed) {
     const VcpuState& s = vcpu.state;
     if (s.cr0 & (x86::cr0::ts | x86::cr0::em) || !(s.cr4 & x86::cr4::osfxsr)) return false;
     const bool avx = (s.cr4 & x86::cr4::osxsave) && (s.xcr0 & 6) == 6;
     if (avx_needed && !avx) return false;
-    load_vector_state(s.xsave.data(), avx);
-    vcpu.vector_state_live = avx ? 2 : 1;
+    vector_wanted = avx ? 2 : 1;
     return true;
 }
 
