@@ -13,9 +13,12 @@ import time
 
 from harness import ROOT
 
-# Where QEMU's emulated processor is not as a processor is. Each of these guests fails at the same check on
-# QEMU's TCG alone, without KVM, or KVM is not asked: guest (or test) -> (what the guest reports, why). It may pass
-# (with a QEMU that has it right), but not fail elsewhere.
+# Where QEMU's emulated processor is not as a processor is: guest (or test) -> (what the guest reports, why). It may
+# pass (with a QEMU that has it right), but not fail elsewhere. Seen at the same check on QEMU's TCG alone:
+# page_fault, exceptions, protected32, debug, v8086, la57; at a neighbouring check: paging32, tasks. The reason of
+# vector stands in QEMU's source; those of tasks and of the debugger's tests are inferred.
+# What KVM cannot do on any processor: these say so and are skipped.
+NOT_ON_KVM = {"All/Guests.Pass/kvm_ferr"}
 TCG_FAULTS = {
     "page_fault": (0x11b, "a reserved bit gives error code 8: P is not set"),
     "paging32": (0x106, "a reserved bit gives error code 8: P is not set"),
@@ -128,6 +131,9 @@ def judge_contract(judge, lines):
         name = test.rsplit("kvm_", 1)[-1]
         if re.search(r"^\[       OK \]", part, re.M):
             print(f"ok   contract: {test}")
+            continue
+        if test in NOT_ON_KVM and "[  SKIPPED ]" in part:
+            print(f"skip contract: {test}")
             continue
         report = re.search(r"^result 0x([0-9a-f]+)", part, re.M)
         value, why = TCG_FAULTS.get(name if "Guests.Pass" in test else test, (None, None))
