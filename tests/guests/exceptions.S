@@ -62,6 +62,73 @@ on_nmi:
     expect r10, r11, \number
 .endm
 
+# A near branch to RAX, which is not canonical, faults where it is: RIP is its own, RSP is as
+# it was (Intel SDM 2A, CALL, JMP; 2B, RET).
+.macro faults_at_branch number, pushed, branch:vararg
+    lea r11, [rip+8f]
+    mov r12, 0
+    mov r10, 0
+    .if \pushed
+    push rax
+    .endif
+    mov rbx, rsp
+7:  \branch
+8:  expect r12, 13, \number
+    lea rdx, [rip+7b]
+    expect r10, rdx, \number
+    expect rsp, rbx, \number
+    .if \pushed
+    pop rdx
+    expect rdx, rax, \number
+    .endif
+.endm
+.macro branches_out
+    mov [rip+pointer], rax
+    faults_at_branch 40, 1, ret
+    faults_at_branch 41, 1, ret 8
+    faults_at_branch 42, 1, .byte 0xf3, 0xc3        # REP RET
+    faults_at_branch 43, 0, jmp rax
+    faults_at_branch 44, 0, jmp [rip+pointer]
+    faults_at_branch 45, 0, call rax
+    faults_at_branch 46, 0, call [rip+pointer]
+    # The same instructions, after they have gone to good places.
+    mov ebp, 20
+    lea rcx, [rip+4f]
+    jmp 2f
+4:  ret
+2:  mov rsi, rcx
+    cmp ebp, 1
+    cmove rsi, rax
+    mov [rip+pointer], rsi
+    lea r11, [rip+6f]
+    mov r10, 0
+    mov rbx, rsp
+5:  call [rip+pointer]
+6:  expect rsp, rbx, 47
+    dec ebp
+    jnz 2b
+    lea rdx, [rip+5b]
+    expect r10, rdx, 48
+    mov ebp, 20
+2:  lea rsi, [rip+6f]
+    cmp ebp, 1
+    cmove rsi, rax
+    lea r11, [rip+6f]
+    mov r10, 0
+    mov rbx, rsp
+    push rsi
+    lea rdi, [rip+5f]
+    jmp rdi
+5:  ret
+6:  dec ebp
+    jnz 2b
+    lea rdx, [rip+5b]
+    expect r10, rdx, 49
+    pop rdx
+    expect rsp, rbx, 50
+    expect rdx, rax, 51
+.endm
+
 main:
     gate 0, on_de
     gate 1, on_db
@@ -149,6 +216,7 @@ main:
     ret
 1:  expect r12, 13, 16
     add rsp, 8
+    branches_out
     # A gate that is not present.
     mov byte ptr [IDT+0x60*16+5], 0x6e
     lea r11, [rip+1f]
@@ -253,3 +321,4 @@ main:
 .align 8
 dr6_seen: .quad 0
 nmi_seen: .quad 0
+pointer: .quad 0

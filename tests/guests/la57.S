@@ -147,6 +147,21 @@ up: mov ax, DS64
     mov r15, 0
     call rbx
 1:  expect r15, 1, 17
+    # RET: to a 57-bit address, and at its own address to none.
+    lea rax, [rip+1f]
+    push rax
+    mov rax, LOW57
+    push rax
+    ret
+1:  mov r15, 0
+    lea r11, [rip+1f]
+    mov rcx, rsp
+    push rbx
+    ret
+1:  expect r15, 1, 19
+    pop rax
+    expect rax, rbx, 20
+    expect rsp, rcx, 21
     # SWAPGS and GS-relative accesses.
     swapgs
     mov byte ptr gs:[8], 0x42

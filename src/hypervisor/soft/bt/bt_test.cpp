@@ -388,6 +388,41 @@ TEST_P(Bt, PagesThatShareACookieSlot) {
 }
 
 // Blocks that only decline (HLT) take no code, but 8 MiB bound their tables as well.
+/// The same code jumps to the same address in two address spaces, where the one overwrites all flags first
+/// and the other reads them.
+TEST_P(Bt, FlagsReachCodeOfAnotherAddressSpace) {
+    constexpr Gpa first = TestGuest::code, one = 0x110000, other = 0x120000, far_page = first + 0x1000;
+    const auto map_far_page = [&](Gpa gpa) {
+        guest.at<u64>(0x4000 + (far_page >> 12) * 8) = gpa | 0x63;
+        guest.mmu().flush_page(far_page);
+    };
+    a.xor_(edi, edi);
+    a.cmp(rax, rbx);
+    a.db(0xe9);
+    a.dd(static_cast<u32>(far_page - (first + a.getSize() + 4)));
+    guest.load(first, a);
+    Asm overwrites, reads;
+    overwrites.test(rdi, rdi);
+    overwrites.sete(cl);
+    overwrites.hlt();
+    guest.load(one, overwrites);
+    reads.setc(cl);
+    reads.setl(dl);
+    reads.hlt();
+    guest.load(other, reads);
+    map_far_page(one);
+    for (int n = 0; n < 3; ++n) {
+        reg(x86::rax) = 5, reg(x86::rbx) = 3;
+        guest.run();
+        EXPECT_EQ(reg(x86::rcx), 1u);
+    }
+    map_far_page(other);
+    reg(x86::rax) = 3, reg(x86::rbx) = 5;
+    guest.run();
+    EXPECT_EQ(reg(x86::rcx), 1u);
+    EXPECT_EQ(reg(x86::rdx), 1u);
+}
+
 TEST_P(Bt, TablesCountAgainstTheBoundOfTheCodeCache) {
     std::memset(guest.memory().host(TestGuest::code, 64 << 10), 0xf4, 64 << 10);
     const u64 flushes = guest.context().counters.get(observe::Counter::code_flushes);

@@ -46,13 +46,37 @@ void BlockCompiler::load_key() {
     if (narrow()) e_.or_(t0(), e_.qword_at(s_.data.narrow_key));
 }
 
+/// A near branch to an address that is not canonical faults where it is (Intel SDM 2A, CALL and JMP; 2B,
+/// RET). The target is in scratch0; flags must be free. Uses scratch1.
+void BlockCompiler::check_canonical(u64 rip) {
+    if (narrow()) return;
+    // All bits above the sign are equal: 0 or -1.
+    e_.mov(t1(), t0());
+    e_.sar(t1(), s_.vcpu.state.cr4 & x86::cr4::la57 ? 56 : 47);
+    e_.inc(t1());
+    e_.cmp(t1(), 1);
+    leave_if(cc::a, LeaveReason::declined, rip);
+}
+
+/// The jump cache has no address that is not canonical: only what misses it is looked at.
+void BlockCompiler::emit_jump_miss(const Cold& c) {
+    check_canonical(c.rip);
+    if (!c.back) return e_.jump_to(s_.stubs.indirect[lane()]);
+    e_.mov(e_.qword_at(s_.data.branch_target), t0());
+    e_.mov(t1(), e_.qword_at(s_.data.missed[lane()]));
+    e_.jump_to(c.back);
+}
+
 void BlockCompiler::jump_indirect(size_t i) {
     before_clobber(i);
     load_branch_target(i);
     load_key();
     EngineData::JumpCache& cache = s_.data.jump[lane()];
     emit_jump_probe(e_, cache);
-    e_.jump_to_if(cc::ne, s_.stubs.indirect[lane()]);
+    Cold miss{ColdKind::jump_miss};
+    miss.patch = e_.jump_forward_if(cc::ne);
+    miss.rip = current_rip_;
+    cold_.push_back(miss);
     e_.jmp(jump_target(e_, cache));
     ended_ = true;
 }
@@ -130,18 +154,20 @@ void BlockCompiler::call(size_t i) {
 void BlockCompiler::call_indirect(size_t i) {
     before_clobber(i);
     load_branch_target(i);
-    e_.mov(e_.qword_at(s_.data.spill), t0());
-    push_return_address(i);
-    e_.mov(t0(), e_.qword_at(s_.data.spill));
     load_key();
     EngineData::JumpCache& cache = s_.data.jump[lane()];
     emit_jump_probe(e_, cache);
-    const u32 miss = e_.jump_forward_if(cc::ne);
-    e_.call(jump_target(e_, cache));
-    const u32 over = e_.jump_forward();
-    e_.set_target_here(miss);
-    e_.call_to(s_.stubs.indirect[lane()]);
-    e_.set_target_here(over);
+    // Nothing is pushed before it is known that the target is fit to go to.
+    Cold miss{ColdKind::jump_miss};
+    miss.patch = e_.jump_forward_if(cc::ne);
+    miss.rip = current_rip_;
+    e_.mov(t1(), jump_target(e_, cache));
+    miss.back = e_.offset();
+    cold_.push_back(miss);
+    e_.mov(e_.qword_at(s_.data.spill), t1());
+    forget_scratch();
+    push_return_address(i);
+    e_.call(e_.qword_at(s_.data.spill));
     return_site(i);
 }
 
@@ -156,6 +182,12 @@ void BlockCompiler::ret(size_t i) {
         check_branch_target();
     } else {
         e_.mov(t0(), e_.ptr[t0() + from]);
+        // Most return where they were called from. Translator::Impl::take_back_return() sees to the rest.
+        if (insn.opcode == 0xc2) {
+            check_canonical(current_rip_);
+        } else {
+            e_.mov(e_.dword_at(s_.data.ret_block), block_.id);
+        }
     }
     move_rsp(bytes);
     e_.ret();

@@ -84,7 +84,8 @@ void BlockCompiler::check_vector(u64 rip) {
 void BlockCompiler::emit_entries() {
     const FlagsNeed need = block_.need;
     block_.entry_host_full = e_.offset();
-    if (need != FlagsNeed::none) emit_save_flags(e_, s_.data);
+    // The check may find other code here than this, with other needs.
+    if (need != FlagsNeed::none || block_.checked) emit_save_flags(e_, s_.data);
     block_.entry_checked = e_.offset();
     if (block_.checked) {
         e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.linear)]), block_.cookie);
@@ -285,6 +286,7 @@ void BlockCompiler::emit_cold() {
                 e_.jump_to(s_.stubs.leave[static_cast<u32>(LeaveReason::link)]);
                 break;
             }
+            case ColdKind::jump_miss: emit_jump_miss(c); break;
             case ColdKind::leave:
                 e_.store_constant(s_.data.rip, c.rip);
                 e_.jump_to(s_.stubs.leave[static_cast<u32>(c.reason)]);

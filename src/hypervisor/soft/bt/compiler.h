@@ -36,12 +36,12 @@ public:
 
 private:
     enum class Flags : u8 { dead, memory, host };
-    enum class ColdKind : u8 { probe, group, unmerged, link, leave };
+    enum class ColdKind : u8 { probe, group, unmerged, link, leave, jump_miss };
     struct Cold {
         ColdKind kind;
         u32 patch = 0, back = 0;
         u32 info = 0;  ///< probe
-        u64 rip = 0;   ///< probe, unmerged, leave
+        u64 rip = 0;   ///< probe, unmerged, leave, jump_miss
         bool constant = false, indexed = false;
         u64 address = 0;  ///< probe of a constant address
         u32 exit_id = 0;  ///< link
@@ -155,6 +155,8 @@ private:
     void call_indirect(size_t i);
     void ret(size_t i);
     void load_branch_target(size_t i);
+    void check_canonical(u64 rip);
+    void emit_jump_miss(const Cold& c);
     void load_narrow_target(const x86::Insn& insn, const Xbyak::Address& from);
     void push_return_address(size_t i);
     void return_site(size_t i);

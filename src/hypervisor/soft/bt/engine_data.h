@@ -54,6 +54,10 @@ struct EngineData {
     SystemOp system_op;
     u64 rip;  ///< guest RIP of whatever leaves translated code
     u64 spill;
+    u64 branch_target;              ///< of an indirect call that missed the jump cache
+    std::array<u64, lanes> missed;  ///< host addresses of Stubs::missed
+    u32 ret_block;  ///< id of the block whose RET ran last, if that did not look where it goes
+    u32 pad32_;
     std::array<u64, pointer_slots> pointer;  ///< host addresses of a block's groups (merge.h)
     /// The guest's status flags when they are not in the host's: AL = OF, AH as LAHF gives it.
     u16 flags;

@@ -103,6 +103,9 @@ HostText::HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mo
     add(d.system_op, "system_op");
     add(d.rip, "rip");
     add(d.spill, "spill");
+    add(d.branch_target, "branch_target");
+    add(d.missed, "missed", sizeof(u64));
+    add(d.ret_block, "ret_block");
     add(d.pointer, "pointer", sizeof(u64));
     add(d.flags, "flags");
     add(d.exit_id, "exit_id");

@@ -134,6 +134,8 @@ Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tl
         emit_jump_probe(e, s.data.jump[lane]);
         const u32 miss = e.jump_forward_if(cc::ne);
         e.jmp(jump_target(e, s.data.jump[lane]));
+        stubs.missed[lane] = e.offset();
+        e.mov(t0(), e.qword_at(s.data.branch_target));
         e.set_target_here(miss);
         if (narrow) e.mov(t0().cvt32(), t0().cvt32());
         e.mov(e.qword_at(s.data.rip), t0());

@@ -52,6 +52,8 @@ struct Stubs {
     CodeOffset string = 0;  ///< scratch1 = StringInfo; EngineData::rip is the instruction
     /// Indirect jump to the guest address in scratch0, flags in memory, by lane.
     std::array<CodeOffset, EngineData::lanes> indirect{};
+    /// The same for EngineData::branch_target, which the jump cache does not have, by lane.
+    std::array<CodeOffset, EngineData::lanes> missed{};
     /// Where the bottom of each shadow stack returns to.
     std::array<CodeOffset, EngineData::lanes> underflow{};
     CodeOffset end = 0;

@@ -41,6 +41,8 @@ struct Translator::Impl final : FaultClient {
                 auto* impl = static_cast<Impl*>(self);
                 return run_string(impl->mmu, impl->data, info);
             });
+        for (unsigned lane = 0; lane < EngineData::lanes; ++lane)
+            data.missed[lane] = reinterpret_cast<u64>(arena.code() + surroundings.stubs.missed[lane]);
         cache.flush();
         if (options.perf_map) perf_map.open();
     }
@@ -57,6 +59,8 @@ struct Translator::Impl final : FaultClient {
     LeaveReason enter(const Block& block);
     LeaveReason enter(u64 host, unsigned lane);
     void select_mode();
+    [[nodiscard]] bool stays_canonical(u64 rip, const x86::Insn& insn, Treatment t) const;
+    bool take_back_return();
     void count_exit(LeaveReason reason);
     [[nodiscard]] mmu::TlbMode current_mode() const {
         return mmu.mode_for(vcpu.state.cpl() == 3 ? mmu::Privilege::user : mmu::Privilege::supervisor);
@@ -87,6 +91,7 @@ struct Translator::Impl final : FaultClient {
     BlockCache cache;
     PerfMap perf_map;
     u64 seen_generation = 0;
+    u64 seen_la57 = 0;  ///< CR4.LA57, which says what is canonical
     u32 flush_count = 0;
     NarrowModes narrow_modes;
     const NarrowMode* narrow = nullptr;  ///< mode of the 16- or 32-bit code that runs; null: 64-bit code
@@ -185,7 +190,7 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
             break;
         }
         const Treatment treatment = classify_at(rip + at, insn, page.mode, narrow);
-        if (treatment == Treatment::decline) {
+        if (treatment == Treatment::decline || !stays_canonical(rip + at, insn, treatment)) {
             declined_after = true;
             break;
         }
@@ -209,6 +214,15 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
     return &block;
 }
 
+/// Branches out of the canonical addresses fault where they are, and so do returns to behind a call that is
+/// the last instruction there.
+bool Translator::Impl::stays_canonical(u64 rip, const x86::Insn& insn, Treatment t) const {
+    if (narrow) return true;
+    const bool direct =
+        t == Treatment::jump || t == Treatment::conditional || t == Treatment::loop || t == Treatment::call;
+    return mmu.canonical(rip + insn.length) && (!direct || mmu.canonical(branch_target(insn, rip)));
+}
+
 /// An instruction that goes on in the next page is a block of its own.
 Block* Translator::Impl::translate_crossing(u64 rip, const mmu::Mmu::CodePage& page) {
     const Gva at = linear(rip), next = (at & ~page_mask) + page_size;
@@ -223,7 +237,8 @@ Block* Translator::Impl::translate_crossing(u64 rip, const mmu::Mmu::CodePage& p
         const auto again = mmu.fetch(at);  // what is there now that writes are seen
         if (again && again->available == again->bytes.size() &&
             x86::decode(again->bytes, size, insn, insn_set()) == x86::DecodeStatus::ok &&
-            classify_at(rip, insn, page.mode, narrow) != Treatment::decline) {
+            classify_at(rip, insn, page.mode, narrow) != Treatment::decline &&
+            stays_canonical(rip, insn, classify(insn, page.mode, narrow))) {
             insns.assign(1, insn);
             Block& block = cache.create(rip, narrow, page, &*second);
             compile(block, false);
@@ -349,7 +364,10 @@ void Translator::Impl::save_vector() {
 EngineExit Translator::Impl::run() {
     attach_to_thread(this);
     data.flags = pack_flags(vcpu.state.rflags);
-    if (std::exchange(breakpoints_changed, false)) {
+    // Blocks say where a branch may not go.
+    const bool la57_changed =
+        std::exchange(seen_la57, vcpu.state.cr4 & x86::cr4::la57) != (vcpu.state.cr4 & x86::cr4::la57);
+    if (std::exchange(breakpoints_changed, false) || la57_changed) {
         cache.flush();
         ++flush_count;
     }
@@ -422,12 +440,24 @@ EngineExit Translator::Impl::run() {
                 if (look) return finish(EngineExit::signalled);
             }
             if (reason == LeaveReason::lookup) {
+                if (take_back_return()) return finish(EngineExit::declined);
                 vcpu.counters.add(Counter::indirect_misses);
                 missed = true;
             }
             break;
         }
     }
+}
+
+/// Other indirect branches look where they go before they do anything. A RET that has gone where nothing can
+/// be is one that the reference engine is to take, which faults with RSP as it was.
+bool Translator::Impl::take_back_return() {
+    if (narrow || mmu.canonical(vcpu.state.rip)) [[likely]]
+        return false;
+    const Block& b = cache.block(data.ret_block);
+    vcpu.state.rip = b.rip + b.map.back().guest;
+    vcpu.state.gpr[x86::rsp] -= 8;
+    return true;
 }
 
 bool Translator::Impl::deliver(const system::Fault& fault, bool& shutdown) {

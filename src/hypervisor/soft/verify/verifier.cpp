@@ -24,6 +24,7 @@ namespace {
 constexpr unsigned most_steps = 4096;
 constexpr size_t most_shown = 64;  ///< of them, in a report
 constexpr u32 msr_tsc = 0x10;
+constexpr size_t mxcsr_at = 24;  ///< in the XSAVE area
 
 }  // namespace
 
@@ -124,8 +125,28 @@ bool Verifier::reference_agrees(EngineExit exit) {
         if (unseen && agrees_now(unseen, faulted ? unseen : 0)) return true;
         unseen |= undefined_after(faulted);
         if (unseen && agrees_now(unseen, faulted ? unseen : 0)) return true;
+        if (exit == EngineExit::declined && agrees_after_simd_exception(unseen)) return true;
     }
     return false;
+}
+
+/// The host's processor sets flags in MXCSR before it raises an unmasked SIMD exception (Intel SDM 1 11.5.1),
+/// and the translator then gives the instruction back. The reference engine must raise it, with the same
+/// flags.
+bool Verifier::agrees_after_simd_exception(u64 unseen) {
+    u8& flags = reference_.state.xsave[mxcsr_at];
+    const u8 set = checked_.state.xsave[mxcsr_at], was = flags;
+    if (was == set || (was & set) != was || ((was ^ set) & ~0x3f)) return false;
+    flags = set;
+    const bool same = agrees_now(unseen, 0);
+    flags = was;
+    if (!same) return false;
+    const u64 exceptions = reference_.counters.get(Counter::exceptions);
+    const x86::VcpuState at_instruction = reference_.state;
+    interp_.step();
+    const bool raised = reference_.counters.get(Counter::exceptions) == exceptions + 1 && flags == set;
+    if (!raised) reference_.state = at_instruction;
+    return raised;
 }
 
 bool Verifier::agrees_now(u64 unseen, u64 unseen_in_frame) {
@@ -168,13 +189,17 @@ u64 Verifier::unseen_at(u64 rip) {
     const u64 key = (before_.code64() ? rip : rip + cs.base) << 3 | mode;
     if (const auto known = unseen_.find(key); known != unseen_.end()) return known->second;
     std::vector<x86::Insn> code;
+    bool whole = false;
     as_before([&] {
-        for (x86::Insn insn; code.size() < 64 && fetch(rip, insn); rip += insn.length) {
+        for (x86::Insn insn; !whole && fetch(rip, insn); rip += insn.length) {
             code.push_back(insn);
-            if (insn.is_branch) break;
+            whole = insn.is_branch || code.size() == 64;
         }
     });
-    return unseen_[key] = unseen_flags(code);
+    const u64 flags = unseen_flags(code);
+    // A page that is not there yet may be there the next time.
+    if (whole) unseen_[key] = flags;
+    return flags;
 }
 
 u64 Verifier::undefined_after(bool faulted) {
