@@ -13,12 +13,12 @@
 #include <climits>
 #include <cstdio>
 #include <cstring>
-#include <mutex>
 #include <string_view>
 #include <vector>
 
 #include "base/event_loop.h"
 #include "base/fd.h"
+#include "base/mutex.h"
 
 namespace triune::backend {
 namespace {
@@ -32,7 +32,7 @@ public:
     explicit ErrorLog(std::string path) : path_(std::move(path)) {}
     void add(const char* what, u64 offset, u64 length, int error) {
         constexpr u64 pause_ns = 10'000'000'000;
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         const u64 now = base::monotonic_ns();
         if (now < quiet_until_) {
             ++left_out_;
@@ -48,9 +48,9 @@ public:
     }
 
 private:
-    std::mutex mutex_;
-    std::string path_;
-    u64 quiet_until_ = 0, left_out_ = 0;
+    base::Mutex mutex_;
+    const std::string path_;
+    u64 quiet_until_ GUARDED_BY(mutex_) = 0, left_out_ GUARDED_BY(mutex_) = 0;
 };
 
 class RawDisk final : public BlockBackend {

@@ -37,7 +37,7 @@ Stream::~Stream() = default;
 
 void Stream::set_receiver(CharBackend::Input receiver) {
     {
-        const std::scoped_lock lock(input_mutex_);
+        const base::RecursiveMutexLock lock(input_mutex_);
         receiver_ = std::move(receiver);
     }
     post_pump();
@@ -59,7 +59,7 @@ void Stream::post_pump() {
 void Stream::pump(u32 events) {
     const auto self = shared_from_this();  // `ended` may drop the owner's reference
     flush_output();
-    const std::scoped_lock lock(input_mutex_);
+    const base::RecursiveMutexLock lock(input_mutex_);
     if (closed_) return;
     deliver_locked();
     const bool reading = o_.reads && receiver_ && !input_done_;
@@ -114,7 +114,7 @@ void Stream::update_watch_locked() {
             wanted = 0;
         else if (o_.reads && receiver_ && pending_.empty())
             wanted = EPOLLIN;
-        const std::scoped_lock lock(output_mutex_);
+        const base::MutexLock lock(output_mutex_);
         if (!output_.empty()) wanted = wanted.value_or(0) | EPOLLOUT;
     }
     if (wanted == watched_) return;
@@ -130,18 +130,18 @@ void Stream::update_watch_locked() {
 
 void Stream::write(std::span<const u8> bytes) {
     {
-        const std::scoped_lock lock(output_mutex_);
+        const base::MutexLock lock(output_mutex_);
         const size_t room = o_.output_limit - std::min(o_.output_limit, output_.size());
         const auto fits = bytes.first(std::min(bytes.size(), room));
         output_.insert(output_.end(), fits.begin(), fits.end());
     }
     flush_output();
-    const std::scoped_lock lock(output_mutex_);
+    const base::MutexLock lock(output_mutex_);
     if (!output_.empty()) post_pump();  // to ask for EPOLLOUT
 }
 
 void Stream::flush_output() {
-    const std::scoped_lock lock(output_mutex_);
+    const base::MutexLock lock(output_mutex_);
     while (!output_.empty() && !output_closed_) {
         std::array<u8, 4096> chunk;
         const size_t size = std::min(chunk.size(), output_.size());
@@ -160,10 +160,10 @@ void Stream::flush_output() {
 
 void Stream::close() {
     {
-        const std::scoped_lock lock(input_mutex_);
+        const base::RecursiveMutexLock lock(input_mutex_);
         closed_ = true;
         receiver_ = {};
-        const std::scoped_lock output_lock(output_mutex_);
+        const base::MutexLock output_lock(output_mutex_);
         output_closed_ = true;  // the descriptor's number may soon mean something else
     }
     // Without the lock: a handler under way, which unwatch() waits for, takes it.

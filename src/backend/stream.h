@@ -6,13 +6,13 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "backend/char_backend.h"
 #include "base/fd.h"
+#include "base/mutex.h"
 
 namespace triune::backend {
 
@@ -50,29 +50,30 @@ private:
         : loop_(loop), o_(std::move(options)), receiver_(std::move(o_.receiver)) {}
     void post_pump();
     void pump(u32 events);
-    void deliver_locked();
-    void read_locked();
+    void deliver_locked() REQUIRES(input_mutex_);
+    void read_locked() REQUIRES(input_mutex_);
     void flush_output();
-    void end_locked();
-    void update_watch_locked();
+    void end_locked() REQUIRES(input_mutex_);
+    void update_watch_locked() REQUIRES(input_mutex_);
 
     base::EventLoop& loop_;
     Options o_;
     bool pollable_ = true;  ///< false for regular files and /dev/null: always ready, unknown to epoll
     std::atomic<bool> pump_posted_{false};
 
-    std::recursive_mutex input_mutex_;
-    CharBackend::Input receiver_;
-    std::vector<u8> pending_;  ///< read but not taken; reading pauses while there is any
-    size_t pending_at_ = 0;
-    bool closed_ = false;
-    bool input_done_ = false;  ///< the peer sends no more, but may still listen
-    bool ended_ = false;
-    std::optional<u32> watched_;  ///< interest; none: not in the loop's set
+    base::RecursiveMutex input_mutex_;
+    CharBackend::Input receiver_ GUARDED_BY(input_mutex_);
+    std::vector<u8> pending_
+        GUARDED_BY(input_mutex_);  ///< read but not taken; reading pauses while there is any
+    size_t pending_at_ GUARDED_BY(input_mutex_) = 0;
+    bool closed_ GUARDED_BY(input_mutex_) = false;
+    bool input_done_ GUARDED_BY(input_mutex_) = false;  ///< the peer sends no more, but may still listen
+    bool ended_ GUARDED_BY(input_mutex_) = false;
+    std::optional<u32> watched_ GUARDED_BY(input_mutex_);  ///< interest; none: not in the loop's set
 
-    std::mutex output_mutex_;
-    std::deque<u8> output_;
-    bool output_closed_ = false;
+    base::Mutex output_mutex_;
+    std::deque<u8> output_ GUARDED_BY(output_mutex_);
+    bool output_closed_ GUARDED_BY(output_mutex_) = false;
 };
 
 /// Makes a descriptor non-blocking. Not for descriptors that other processes share.

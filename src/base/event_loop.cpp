@@ -9,13 +9,13 @@
 
 #include <algorithm>
 #include <array>
-#include <condition_variable>
 #include <queue>
 #include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "base/fd.h"
+#include "base/mutex.h"
 
 namespace triune::base {
 
@@ -57,19 +57,19 @@ struct HeapEntry {
 /// thread, so the loop's thread need not wake to learn of an earlier deadline.
 struct EventLoop::Impl {
     Fd epoll, wake, timer;
-    std::mutex mutex;
-    std::condition_variable idle;  ///< signalled whenever `current` becomes null
-    std::unordered_map<u64, std::shared_ptr<Watch>> watches;
-    std::unordered_map<int, u64> id_of_fd;
-    u64 next_id = first_watch;
-    std::vector<std::function<void()>> posted;
-    std::priority_queue<HeapEntry, std::vector<HeapEntry>, std::greater<>> heap;
-    u64 host_armed = never;         ///< what the timerfd is set to
-    const void* current = nullptr;  ///< Watch or TimerState whose handler is running
-    std::thread::id thread;
-    bool stopping = false;
+    Mutex mutex;
+    ConditionVariable idle;  ///< signalled whenever `current` becomes null
+    std::unordered_map<u64, std::shared_ptr<Watch>> watches GUARDED_BY(mutex);
+    std::unordered_map<int, u64> id_of_fd GUARDED_BY(mutex);
+    u64 next_id GUARDED_BY(mutex) = first_watch;
+    std::vector<std::function<void()>> posted GUARDED_BY(mutex);
+    std::priority_queue<HeapEntry, std::vector<HeapEntry>, std::greater<>> heap GUARDED_BY(mutex);
+    u64 host_armed GUARDED_BY(mutex) = never;         ///< what the timerfd is set to
+    const void* current GUARDED_BY(mutex) = nullptr;  ///< Watch or TimerState whose handler is running
+    std::thread::id thread GUARDED_BY(mutex);
+    bool stopping GUARDED_BY(mutex) = false;
 
-    [[nodiscard]] bool on_loop_thread() const { return thread == std::this_thread::get_id(); }
+    [[nodiscard]] bool on_loop_thread() const REQUIRES(mutex) { return thread == std::this_thread::get_id(); }
 
     void wake_up() const {
         const u64 one = 1;
@@ -77,8 +77,8 @@ struct EventLoop::Impl {
         [[maybe_unused]] const ssize_t n = ::write(wake.get(), &one, sizeof one);
     }
 
-    /// Locked. Makes the timerfd fire at `when` or earlier.
-    void set_host_timer(u64 when) {
+    /// Makes the timerfd fire at `when` or earlier.
+    void set_host_timer(u64 when) REQUIRES(mutex) {
         if (when >= host_armed) return;
         host_armed = when;
         itimerspec spec{};
@@ -89,7 +89,7 @@ struct EventLoop::Impl {
     }
 
     void arm(const std::shared_ptr<TimerState>& t, u64 deadline) {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         t->deadline = deadline;
         if (deadline == never || t->queued <= deadline) return;
         t->queued = deadline;
@@ -98,28 +98,28 @@ struct EventLoop::Impl {
     }
 
     void disarm(const std::shared_ptr<TimerState>& t) {
-        const std::lock_guard lock(mutex);
+        const MutexLock lock(mutex);
         t->deadline = never;
     }
 
-    /// Locked by `lock`. Waits until the handler of `object` is not running, unless this is it.
-    void wait_for(std::unique_lock<std::mutex>& lock, const void* object) {
+    /// Waits until the handler of `object` is not running, unless this is it.
+    void wait_for(const void* object) REQUIRES(mutex) {
         if (on_loop_thread()) return;
-        idle.wait(lock, [&] { return current != object; });
+        while (current == object) idle.wait(mutex);
     }
 
     /// Calls `f` without the lock, `object` being what wait_for() may wait for.
     template <class F>
-    void call(std::unique_lock<std::mutex>& lock, const void* object, F&& f) {
+    void call(const void* object, F&& f) REQUIRES(mutex) {
         current = object;
-        lock.unlock();
+        mutex.unlock();
         f();
-        lock.lock();
+        mutex.lock();
         current = nullptr;
         idle.notify_all();
     }
 
-    void run_timers(std::unique_lock<std::mutex>& lock) {
+    void run_timers() REQUIRES(mutex) {
         // Timers that handlers arm for "now" wait for the next turn, so descriptors get theirs.
         const u64 now = monotonic_ns();
         while (!heap.empty() && heap.top().when <= now && !stopping) {
@@ -136,20 +136,20 @@ struct EventLoop::Impl {
                 continue;
             }
             t->deadline = never;
-            call(lock, t.get(), [&] { t->expired(); });
+            call(t.get(), [&] { t->expired(); });
         }
         // An entry of a timer that was disarmed or moved later may be what wakes us next; one idle
         // wake-up there is cheaper than a host call at every disarm.
         if (!heap.empty()) set_host_timer(heap.top().when);
     }
 
-    void run_posted(std::unique_lock<std::mutex>& lock) {
+    void run_posted() REQUIRES(mutex) {
         std::vector<std::function<void()>> batch;
         batch.swap(posted);
-        for (auto& f : batch) call(lock, &batch, f);
+        for (auto& f : batch) call(&batch, f);
     }
 
-    void dispatch(std::unique_lock<std::mutex>& lock, u64 id, u32 events) {
+    void dispatch(u64 id, u32 events) REQUIRES(mutex) {
         if (id == wake_id || id == timer_id) {
             u64 count = 0;
             [[maybe_unused]] const ssize_t n =
@@ -161,7 +161,7 @@ struct EventLoop::Impl {
         const auto it = watches.find(id);
         if (it == watches.end()) return;  // removed by an earlier handler of this turn
         const std::shared_ptr<Watch> w = it->second;
-        call(lock, w.get(), [&] { w->handler(events); });
+        call(w.get(), [&] { w->handler(events); });
     }
 };
 
@@ -188,7 +188,7 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create() {
 }
 
 void EventLoop::watch(int fd, u32 epoll_events, FdHandler handler) {
-    const std::lock_guard lock(impl_->mutex);
+    const MutexLock lock(impl_->mutex);
     auto w = std::make_shared<Watch>(Watch{fd, std::move(handler)});
     const u64 id = impl_->next_id++;
     epoll_event e{};
@@ -211,17 +211,17 @@ void EventLoop::watch(int fd, u32 epoll_events, FdHandler handler) {
 }
 
 void EventLoop::unwatch(int fd) {
-    std::unique_lock lock(impl_->mutex);
+    const MutexLock lock(impl_->mutex);
     const auto it = impl_->id_of_fd.find(fd);
     if (it == impl_->id_of_fd.end()) return;
     ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_DEL, fd, nullptr);
     const auto node = impl_->watches.extract(it->second);
     impl_->id_of_fd.erase(it);
-    if (node) impl_->wait_for(lock, node.mapped().get());
+    if (node) impl_->wait_for(node.mapped().get());
 }
 
 void EventLoop::post(std::function<void()> f) {
-    const std::lock_guard lock(impl_->mutex);
+    const MutexLock lock(impl_->mutex);
     impl_->posted.push_back(std::move(f));
     if (impl_->posted.size() == 1 && !impl_->on_loop_thread()) impl_->wake_up();
 }
@@ -237,10 +237,10 @@ public:
         state_->expired = std::move(expired);
     }
     ~LoopTimer() override {
-        std::unique_lock lock(loop_.mutex);
+        const MutexLock lock(loop_.mutex);
         state_->dead = true;
         state_->deadline = never;
-        loop_.wait_for(lock, state_.get());
+        loop_.wait_for(state_.get());
     }
     void arm(u64 deadline_ns) override { loop_.arm(state_, deadline_ns); }
     void disarm() override { loop_.disarm(state_); }
@@ -257,7 +257,7 @@ std::unique_ptr<EventLoop::Timer> EventLoop::make_timer(std::function<void()> ex
 }
 
 void EventLoop::run() {
-    std::unique_lock lock(impl_->mutex);
+    MutexLock lock(impl_->mutex);
     impl_->thread = std::this_thread::get_id();
     std::array<epoll_event, 32> events{};
     while (!impl_->stopping) {
@@ -267,17 +267,16 @@ void EventLoop::run() {
             ::epoll_wait(impl_->epoll.get(), events.data(), static_cast<int>(events.size()), timeout);
         lock.lock();
         for (int k = 0; k < n && !impl_->stopping; ++k)
-            impl_->dispatch(lock, events[static_cast<size_t>(k)].data.u64,
-                            events[static_cast<size_t>(k)].events);
-        impl_->run_timers(lock);
-        impl_->run_posted(lock);
+            impl_->dispatch(events[static_cast<size_t>(k)].data.u64, events[static_cast<size_t>(k)].events);
+        impl_->run_timers();
+        impl_->run_posted();
     }
     impl_->stopping = false;
     impl_->thread = {};
 }
 
 void EventLoop::stop() {
-    const std::lock_guard lock(impl_->mutex);
+    const MutexLock lock(impl_->mutex);
     impl_->stopping = true;
     impl_->wake_up();
 }

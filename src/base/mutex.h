@@ -62,6 +62,28 @@ private:
     bool held_ = true;
 };
 
+/// For what calls back into itself; prefer Mutex.
+class CAPABILITY("mutex") RecursiveMutex {
+public:
+    void lock() ACQUIRE() { mutex_.lock(); }
+    void unlock() RELEASE() { mutex_.unlock(); }
+
+private:
+    std::recursive_mutex mutex_;
+};
+
+/// Holds a RecursiveMutex for its lifetime.
+class SCOPED_CAPABILITY RecursiveMutexLock {
+public:
+    explicit RecursiveMutexLock(RecursiveMutex& m) ACQUIRE(m) : mutex_(m) { mutex_.lock(); }
+    ~RecursiveMutexLock() RELEASE() { mutex_.unlock(); }
+    RecursiveMutexLock(const RecursiveMutexLock&) = delete;
+    RecursiveMutexLock& operator=(const RecursiveMutexLock&) = delete;
+
+private:
+    RecursiveMutex& mutex_;
+};
+
 /// Waits belong in a loop that looks at the condition: the analysis does not see into a predicate.
 class ConditionVariable {
 public:

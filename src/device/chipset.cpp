@@ -56,7 +56,7 @@ void HostBridge::after_config_write(unsigned offset, unsigned size) {
 
 void HostBridge::tell() {
     if (!changed_) return;
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     for (unsigned i = 0; i < pam_segments; ++i) {
         const PamSegment s = segment(i);
         const u8 now = static_cast<u8>((s.read_ram ? read_enable : 0) | (s.write_ram ? write_enable : 0));

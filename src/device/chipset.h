@@ -5,8 +5,8 @@
 #include <array>
 #include <atomic>
 #include <functional>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "bus/pci.h"
 #include "device/byte_registers.h"
 
@@ -39,8 +39,8 @@ private:
     void tell();
 
     std::function<void(unsigned, const PamSegment&)> changed_;
-    std::mutex mutex_;  // guards known_, and orders the calls of changed_
-    std::array<u8, pam_segments> known_{};
+    base::Mutex mutex_;  // also orders the calls of changed_
+    std::array<u8, pam_segments> known_ GUARDED_BY(mutex_){};
 };
 
 /// 82371SB (PIIX3) PCI-to-ISA bridge, function 0: what the ISA devices hang on in the ACPI

@@ -12,18 +12,19 @@ constexpr u64 flush_delay_ns = 2'000'000;
 DebugConsole::DebugConsole(backend::CharBackend& backend, base::EventLoop& loop) : backend_(backend) {
     output_.reserve(output_limit);
     timer_ = loop.make_timer([this] {
-        const std::scoped_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         flush_locked();
     });
 }
 
 DebugConsole::~DebugConsole() {
     timer_.reset();
+    const base::MutexLock lock(mutex_);
     flush_locked();
 }
 
 void DebugConsole::write8(u64, u8 value) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     output_.push_back(value);
     if (value == '\n' || output_.size() >= output_limit)
         flush_locked();

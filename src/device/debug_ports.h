@@ -4,11 +4,11 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "backend/char_backend.h"
 #include "base/event_loop.h"
+#include "base/mutex.h"
 #include "device/byte_registers.h"
 
 namespace triune::device {
@@ -39,11 +39,11 @@ public:
 private:
     u8 read8(u64) override { return readback; }
     void write8(u64, u8 value) override;
-    void flush_locked();
+    void flush_locked() REQUIRES(mutex_);
 
-    std::mutex mutex_;
+    base::Mutex mutex_;
     backend::CharBackend& backend_;
-    std::vector<u8> output_;
+    std::vector<u8> output_ GUARDED_BY(mutex_);
     std::unique_ptr<base::EventLoop::Timer> timer_;
 };
 

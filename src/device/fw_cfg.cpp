@@ -66,7 +66,7 @@ u8 FwCfg::next_byte_locked() {
 }
 
 u8 FwCfg::read8(u64 offset) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (offset <= data_offset) return next_byte_locked();
     if (offset >= dma_offset) return static_cast<u8>(dma_signature[offset - dma_offset]);
     return 0xff;
@@ -75,7 +75,7 @@ u8 FwCfg::read8(u64 offset) {
 u64 FwCfg::read(u64 offset, unsigned size) { return ByteRegisters::read(offset, size); }
 
 void FwCfg::write(u64 offset, u64 value, unsigned size) {
-    const std::scoped_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (offset == 0 && size == 2) {
         select_locked(static_cast<u16>(value));
     } else if (offset == dma_offset && size == 4) {

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <map>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "device/byte_registers.h"
 #include "memory/guest_memory.h"
 
@@ -47,17 +47,19 @@ public:
 private:
     u8 read8(u64 offset) override;
     void write8(u64, u8) override {}
-    void select_locked(u16 key);
-    u8 next_byte_locked();
-    void transfer_locked(Gpa control_gpa);
+    void select_locked(u16 key) REQUIRES(mutex_);
+    u8 next_byte_locked() REQUIRES(mutex_);
+    void transfer_locked(Gpa control_gpa) REQUIRES(mutex_);
 
-    std::mutex mutex_;
     memory::GuestMemory& memory_;
+    // Fixed once the guest runs.
     std::map<u16, std::vector<u8>> items_;
     std::map<std::string, std::vector<u8>> files_;
-    const std::vector<u8>* selected_ = nullptr;
-    u64 at_ = 0;
-    u32 dma_high_ = 0;
+
+    base::Mutex mutex_;
+    const std::vector<u8>* selected_ GUARDED_BY(mutex_) = nullptr;
+    u64 at_ GUARDED_BY(mutex_) = 0;
+    u32 dma_high_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace triune::device

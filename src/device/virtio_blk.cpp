@@ -74,7 +74,7 @@ VirtioBlk::VirtioBlk(memory::GuestMemory& memory, backend::BlockBackend& disk, c
 VirtioBlk::~VirtioBlk() {
     shut_down();
     {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         quit_ = true;
     }
     wake_.notify_all();
@@ -83,14 +83,14 @@ VirtioBlk::~VirtioBlk() {
 }
 
 void VirtioBlk::activated() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     running_ = true;
     pending_ = false;
 }
 
 void VirtioBlk::notified(unsigned) {
     {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         // Workers that are at it look again before they sleep.
         if (!running_ || pending_) return;
         pending_ = true;
@@ -99,19 +99,19 @@ void VirtioBlk::notified(unsigned) {
 }
 
 void VirtioBlk::quiesce() {
-    std::unique_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     running_ = false;
-    drained_.wait(lock, [this] { return in_flight_ == 0; });
+    while (in_flight_ != 0) drained_.wait(mutex_);
 }
 
 void VirtioBlk::work() {
     Request request;
     VirtioQueue& ring = queue(0);
-    std::unique_lock lock(mutex_);
+    base::MutexLock lock(mutex_);
     while (!quit_) {
         if (!running_ || !pending_) {
             idle_++;
-            wake_.wait(lock);
+            wake_.wait(mutex_);
             idle_--;
             continue;
         }

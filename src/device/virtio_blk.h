@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/block_backend.h"
+#include "base/mutex.h"
 #include "device/virtio_pci.h"
 
 namespace triune::device {
@@ -48,12 +49,12 @@ private:
     backend::BlockBackend& disk_;
     const std::string serial_;
 
-    std::mutex mutex_;  // guards the queue and what follows
-    std::condition_variable wake_, drained_;
-    bool running_ = false;  ///< between activated() and quiesce()
-    bool pending_ = false;  ///< the queue may hold requests
-    bool quit_ = false;
-    unsigned idle_ = 0, in_flight_ = 0;
+    base::Mutex mutex_;  // guards the queue and what follows
+    base::ConditionVariable wake_, drained_;
+    bool running_ GUARDED_BY(mutex_) = false;  ///< between activated() and quiesce()
+    bool pending_ GUARDED_BY(mutex_) = false;  ///< the queue may hold requests
+    bool quit_ GUARDED_BY(mutex_) = false;
+    unsigned idle_ GUARDED_BY(mutex_) = 0, in_flight_ GUARDED_BY(mutex_) = 0;
     std::vector<std::thread> workers_;
 };
 

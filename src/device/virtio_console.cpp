@@ -30,7 +30,7 @@ VirtioConsole::~VirtioConsole() {
 
 void VirtioConsole::activated() {
     {
-        const std::lock_guard lock(receive_mutex_);
+        const base::MutexLock lock(receive_mutex_);
         receiving_ = true;
     }
     transmitter_.enable();
@@ -45,7 +45,7 @@ void VirtioConsole::notified(unsigned queue) {
 
 void VirtioConsole::quiesce() {
     {
-        const std::lock_guard lock(receive_mutex_);
+        const base::MutexLock lock(receive_mutex_);
         receiving_ = false;
     }
     transmitter_.disable();
@@ -81,7 +81,7 @@ bool VirtioConsole::write_out(const VirtioChain& chain) {
 }
 
 size_t VirtioConsole::receive(std::span<const u8> bytes) {
-    const std::lock_guard lock(receive_mutex_);
+    const base::MutexLock lock(receive_mutex_);
     if (!receiving_) return bytes.size();
     VirtioQueue& ring = queue(rx);
     ring.disable_notifications();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/char_backend.h"
+#include "base/mutex.h"
 #include "device/virtio_pci.h"
 #include "device/virtio_worker.h"
 
@@ -29,9 +30,9 @@ private:
     backend::CharBackend& chars_;
     VirtioChain tx_chain_;
 
-    std::mutex receive_mutex_;
-    bool receiving_ = false;
-    VirtioChain rx_chain_;
+    base::Mutex receive_mutex_;
+    bool receiving_ GUARDED_BY(receive_mutex_) = false;
+    VirtioChain rx_chain_ GUARDED_BY(receive_mutex_);
 
     VirtioWorker transmitter_;
 };

@@ -79,7 +79,8 @@ VirtioNet::~VirtioNet() {
 }
 
 void VirtioNet::activated() {
-    const std::scoped_lock lock(transmit_mutex_, receive_mutex_);
+    const base::MutexLock transmit_lock(transmit_mutex_);
+    const base::MutexLock receive_lock(receive_mutex_);
     transmitting_ = receiving_ = true;
     mergeable_ = features() & feature_mergeable;
     checksum_ = features() & feature_checksum;
@@ -90,14 +91,15 @@ void VirtioNet::activated() {
 void VirtioNet::notified(unsigned) { net_.kick(); }
 
 void VirtioNet::quiesce() {
-    const std::scoped_lock lock(transmit_mutex_, receive_mutex_);
+    const base::MutexLock transmit_lock(transmit_mutex_);
+    const base::MutexLock receive_lock(receive_mutex_);
     transmitting_ = receiving_ = false;
 }
 
 // Transmit -------------------------------------------------------------------------------------------
 
 void VirtioNet::network_ready() {
-    const std::lock_guard lock(transmit_mutex_);
+    const base::MutexLock lock(transmit_mutex_);
     if (!transmitting_) return;
     VirtioQueue& ring = queue(tx);
     ring.disable_notifications();
@@ -147,7 +149,7 @@ bool VirtioNet::complete(std::span<u8> frame, const VirtioChain& chain) const {
 // Receive --------------------------------------------------------------------------------------------
 
 bool VirtioNet::receive(std::span<const u8> frame) {
-    const std::lock_guard lock(receive_mutex_);
+    const base::MutexLock lock(receive_mutex_);
     // No driver: the frame is lost, as on a wire without a listener.
     if (!receiving_ || frame.size() > max_frame_) return true;
     VirtioQueue& ring = queue(rx);
@@ -199,7 +201,7 @@ bool VirtioNet::fill(std::span<const u8> frame) {
 }
 
 void VirtioNet::receive_done() {
-    const std::lock_guard lock(receive_mutex_);
+    const base::MutexLock lock(receive_mutex_);
     if (receiving_) interrupt_if_needed(rx);
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "backend/net_backend.h"
+#include "base/mutex.h"
 #include "device/virtio_pci.h"
 
 namespace triune::device {
@@ -28,22 +29,25 @@ private:
     bool receive(std::span<const u8> frame) override;
     void receive_done() override;
 
-    void send(const VirtioChain& chain);
-    [[nodiscard]] bool complete(std::span<u8> frame, const VirtioChain& chain) const;
-    bool fill(std::span<const u8> frame);
+    void send(const VirtioChain& chain) REQUIRES(transmit_mutex_);
+    [[nodiscard]] bool complete(std::span<u8> frame, const VirtioChain& chain) const
+        REQUIRES(transmit_mutex_);
+    bool fill(std::span<const u8> frame) REQUIRES(receive_mutex_);
 
     backend::NetBackend& net_;
     const u32 max_frame_;
 
     // Lock order: transmit, then receive (a frame that is sent may be answered on the spot).
-    std::mutex transmit_mutex_;
-    bool transmitting_ = false, checksum_ = false, segments_ = false;
-    VirtioChain tx_chain_;
-    std::vector<u8> tx_frame_;
+    base::Mutex transmit_mutex_;
+    bool transmitting_ GUARDED_BY(transmit_mutex_) = false;
+    bool checksum_ GUARDED_BY(transmit_mutex_) = false, segments_ GUARDED_BY(transmit_mutex_) = false;
+    VirtioChain tx_chain_ GUARDED_BY(transmit_mutex_);
+    std::vector<u8> tx_frame_ GUARDED_BY(transmit_mutex_);
 
-    std::mutex receive_mutex_;
-    bool receiving_ = false, mergeable_ = false, vouch_ = false;
-    std::vector<VirtioChain> rx_chains_;
+    base::Mutex receive_mutex_;
+    bool receiving_ GUARDED_BY(receive_mutex_) = false;
+    bool mergeable_ GUARDED_BY(receive_mutex_) = false, vouch_ GUARDED_BY(receive_mutex_) = false;
+    std::vector<VirtioChain> rx_chains_ GUARDED_BY(receive_mutex_);
 };
 
 }  // namespace triune::device

@@ -138,7 +138,7 @@ void VirtioPci::use_doorbells(base::EventLoop& loop) {
 }
 
 u64 VirtioPci::common_read(u64 offset, unsigned size) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     const QueueState* q = queue_select_ < queues_.size() ? &queues_[queue_select_] : nullptr;
     const auto wide = [&](u64 reg, u64 at) { return size == 4 && offset == at + 4 ? reg >> 32 : reg; };
     u64 v = 0;
@@ -173,7 +173,7 @@ u64 VirtioPci::common_read(u64 offset, unsigned size) {
 }
 
 void VirtioPci::common_write(u64 offset, u64 value, unsigned size) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     switch (offset) {
         case common::device_feature_select: device_feature_select_ = static_cast<u32>(value); return;
         case common::driver_feature_select: driver_feature_select_ = static_cast<u32>(value); return;
@@ -270,7 +270,7 @@ void VirtioPci::reset_device() {
 }
 
 void VirtioPci::on_reset() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     reset_device();
 }
 
@@ -283,13 +283,13 @@ void VirtioPci::shut_down() {
 
 void VirtioPci::raise(u16 vector, u8 isr_bit) {
     if (signal_msix(vector) || msix_enabled()) return;
-    const std::lock_guard lock(interrupt_mutex_);
+    const base::MutexLock lock(interrupt_mutex_);
     isr_ |= isr_bit;
     set_intx(true);
 }
 
 u8 VirtioPci::take_isr() {
-    const std::lock_guard lock(interrupt_mutex_);
+    const base::MutexLock lock(interrupt_mutex_);
     const u8 v = isr_;
     isr_ = 0;
     if (v) set_intx(false);

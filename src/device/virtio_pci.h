@@ -4,11 +4,11 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/event_loop.h"
 #include "base/fd.h"
+#include "base/mutex.h"
 #include "bus/pci.h"
 #include "device/virtio_queue.h"
 
@@ -97,12 +97,12 @@ private:
     void add_capabilities();
     u64 register_read(u64 offset, unsigned size);
     void register_write(u64 offset, u64 value, unsigned size);
-    [[nodiscard]] u64 common_read(u64 offset, unsigned size);
+    [[nodiscard]] u64 common_read(u64 offset, unsigned size) EXCLUDES(mutex_);
     void common_write(u64 offset, u64 value, unsigned size);
-    void write_status(u8 value);
-    void reset_device();
+    void write_status(u8 value) REQUIRES(mutex_);
+    void reset_device() REQUIRES(mutex_);
     void notify(u64 queue);
-    void write_queue(QueueState& q, u64 offset, u64 value, unsigned size);
+    void write_queue(QueueState& q, u64 offset, u64 value, unsigned size) REQUIRES(mutex_);
     void raise(u16 vector, u8 isr_bit);
     u8 take_isr();
     [[nodiscard]] u16 checked_vector(u64 v) const;
@@ -118,16 +118,16 @@ private:
     std::vector<base::Fd> doorbells_;  ///< an eventfd a queue
     unsigned window_capability_ = 0;
 
-    std::mutex mutex_;  // the transport lock: everything below up to the atomics
-    u32 device_feature_select_ = 0, driver_feature_select_ = 0;
+    base::Mutex mutex_;  // the transport lock
+    u32 device_feature_select_ GUARDED_BY(mutex_) = 0, driver_feature_select_ GUARDED_BY(mutex_) = 0;
     u64 driver_features_ = 0;
-    u16 queue_select_ = 0;
-    bool active_ = false;
+    u16 queue_select_ GUARDED_BY(mutex_) = 0;
+    bool active_ GUARDED_BY(mutex_) = false;
 
     std::atomic<u8> status_{0};
     std::atomic<u16> config_vector_{0xffff};
-    std::mutex interrupt_mutex_;  // isr_ and the pin change together
-    u8 isr_ = 0;
+    base::Mutex interrupt_mutex_;  // isr_ and the pin change together
+    u8 isr_ GUARDED_BY(interrupt_mutex_) = 0;
 };
 
 }  // namespace triune::device

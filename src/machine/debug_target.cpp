@@ -11,7 +11,7 @@ DebugTarget::DebugTarget(Processors& processors, memory::GuestMemory& memory, co
     : processors_(processors), memory_(memory), model_(model), loop_(loop), kill_(std::move(kill)) {
     processors_.on_debug([this](unsigned vcpu, const hypervisor::Debug& debug) {
         {
-            const std::lock_guard lock(mutex_);
+            const base::MutexLock lock(mutex_);
             stops_.push_back({vcpu, debug});
         }
         stop();
@@ -23,7 +23,7 @@ void DebugTarget::on_stopped(std::function<void()> listener) { listener_->call =
 void DebugTarget::stop() {
     bool first;
     {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         first = !std::exchange(paused_, true);
     }
     processors_.pause(
@@ -40,7 +40,7 @@ void DebugTarget::stop() {
 
 void DebugTarget::go() {
     {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         if (!std::exchange(paused_, false)) return;
         ++*episode_;
     }
@@ -48,7 +48,7 @@ void DebugTarget::go() {
 }
 
 std::optional<gdb::Stop> DebugTarget::take_stop() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (stops_.empty()) return {};
     const gdb::Stop stop = stops_.front();
     stops_.pop_front();

@@ -6,9 +6,9 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
 
 #include "base/event_loop.h"
+#include "base/mutex.h"
 #include "gdb/target.h"
 #include "machine/processors.h"
 
@@ -46,10 +46,10 @@ private:
         std::function<void()> call;
     };
     std::shared_ptr<Listener> listener_ = std::make_shared<Listener>();
-    std::mutex mutex_;  // guards what follows
-    bool paused_ = false;
+    base::Mutex mutex_;
+    bool paused_ GUARDED_BY(mutex_) = false;
     std::shared_ptr<std::atomic<u64>> episode_ = std::make_shared<std::atomic<u64>>(0);  ///< counts go()
-    std::deque<gdb::Stop> stops_;
+    std::deque<gdb::Stop> stops_ GUARDED_BY(mutex_);
 };
 
 }  // namespace triune::machine

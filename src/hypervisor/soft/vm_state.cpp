@@ -64,15 +64,15 @@ VmState::~VmState() { config_.memory->remove_code_watcher(this); }
 
 VmState::Turn::Turn(VmState& vm) : vm_(vm.config_.verify ? &vm : nullptr) {
     if (!vm_) return;
-    std::unique_lock lock(vm.turn_mutex_);
+    const base::MutexLock lock(vm.turn_mutex_);
     const u64 ticket = vm.next_ticket_++;
-    vm.turn_ended_.wait(lock, [&] { return vm.now_serving_ == ticket; });
+    while (vm.now_serving_ != ticket) vm.turn_ended_.wait(vm.turn_mutex_);
 }
 
 void VmState::Turn::end() {
     if (!vm_) return;
     {
-        const std::lock_guard lock(vm_->turn_mutex_);
+        const base::MutexLock lock(vm_->turn_mutex_);
         ++vm_->now_serving_;
     }
     vm_->turn_ended_.notify_all();

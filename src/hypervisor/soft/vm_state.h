@@ -8,7 +8,6 @@
 /// Threads: one per vCPU; lines, messages and written code come from any thread. Lock order: a
 /// slot's code queue lock is a leaf.
 #include <atomic>
-#include <condition_variable>
 #include <memory>
 #include <vector>
 
@@ -81,9 +80,9 @@ private:
     std::unique_ptr<IrqEvents> irq_events_;
     IoEvents io_events_;
     memory::DirtyLog dirty_log_;
-    std::mutex turn_mutex_;  ///< leaf; guards the two below
-    std::condition_variable turn_ended_;
-    u64 next_ticket_ = 0, now_serving_ = 0;
+    base::Mutex turn_mutex_;  ///< leaf
+    base::ConditionVariable turn_ended_;
+    u64 next_ticket_ GUARDED_BY(turn_mutex_) = 0, now_serving_ GUARDED_BY(turn_mutex_) = 0;
 };
 
 }  // namespace triune::hypervisor::soft
