@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "memory/guest_access.h"
+
 namespace triune::memory {
 namespace {
 
@@ -86,7 +88,7 @@ bool GuestMemory::read(Gpa gpa, void* to, u64 size) const {
     if (!covered(*this, gpa, size, false)) return false;
     auto* out = static_cast<u8*>(to);
     return for_each_piece(*this, gpa, size, false, [&out](const u8* host, u64 n) {
-        std::memcpy(out, host, n);
+        copy_guest(out, host, n);
         out += n;
     });
 }
@@ -96,7 +98,7 @@ bool GuestMemory::write(Gpa gpa, const void* from, u64 size) {
     const auto* in = static_cast<const u8*>(from);
     for_each_piece(*this, gpa, size, true, [&in, this](u8* host, u64 n) {
         populator_.touch(static_cast<u64>(host - base_), n);
-        std::memcpy(host, in, n);
+        copy_guest(host, in, n);
         in += n;
     });
     written(gpa, size);

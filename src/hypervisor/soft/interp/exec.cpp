@@ -69,7 +69,7 @@ bool Exec::store_slow(Gva gva, u64 v, unsigned size, unsigned seg) { return stor
 bool Exec::load_sized(Gva gva, u64& v, unsigned size, unsigned seg) {
     if (const u8* p = probe_read(gva, size)) {
         v = 0;
-        std::memcpy(&v, p, size);
+        memory::copy_guest(&v, p, size);
         return true;
     }
     return load_slow(gva, v, size, seg);
@@ -77,7 +77,7 @@ bool Exec::load_sized(Gva gva, u64& v, unsigned size, unsigned seg) {
 
 bool Exec::store_sized(Gva gva, u64 v, unsigned size, unsigned seg) {
     if (u8* p = probe_write(gva, size)) {
-        std::memcpy(p, &v, size);
+        memory::copy_guest(p, &v, size);
         return true;
     }
     return store_slow(gva, v, size, seg);

@@ -11,6 +11,7 @@
 #include "base/bits.h"
 #include "hypervisor/soft/interp/host_exec.h"
 #include "hypervisor/soft/system/system.h"
+#include "memory/guest_access.h"
 #include "x86/insn.h"
 
 namespace triune::hypervisor::soft::interp {
@@ -171,7 +172,7 @@ struct Exec {
     template <class T>
     bool load(Gva gva, T& v, unsigned seg = x86::ds) {
         if (const u8* p = probe_read(gva, sizeof(T))) [[likely]] {
-            std::memcpy(&v, p, sizeof v);
+            v = memory::load_guest<T>(p);
             return true;
         }
         u64 wide = 0;
@@ -182,7 +183,7 @@ struct Exec {
     template <class T>
     bool store(Gva gva, T v, unsigned seg = x86::ds) {
         if (u8* p = probe_write(gva, sizeof(T))) [[likely]] {
-            std::memcpy(p, &v, sizeof v);
+            memory::store_guest<T>(p, v);
             return true;
         }
         return store_slow(gva, v, sizeof(T), seg);
@@ -269,10 +270,8 @@ private:
         T* const t = reinterpret_cast<T*>(p);
         if (!atomic) {
             T next{};
-            T old;
-            std::memcpy(&old, p, sizeof old);
-            change(old, next);
-            std::memcpy(p, &next, sizeof next);
+            change(memory::load_guest<T>(p), next);
+            memory::store_guest<T>(p, next);
             return;
         }
         T old = __atomic_load_n(t, __ATOMIC_RELAXED);

@@ -97,11 +97,11 @@ void copy_up(u8* to, const u8* from, u64 bytes, unsigned size) {
     if (to > from && to < from + bytes) {
         for (u64 n = 0; n < bytes; n += size) {
             u64 v;
-            std::memcpy(&v, from + n, size);
-            std::memcpy(to + n, &v, size);
+            memory::copy_guest(&v, from + n, size);
+            memory::copy_guest(to + n, &v, size);
         }
     } else {
-        std::memmove(to, from, bytes);
+        memory::copy_guest(to, from, bytes);
     }
 }
 
@@ -156,9 +156,9 @@ bool stos(Exec& e, const Insn& i) {
             const u64 value = r.e.s.gpr[rax];
             if (u8* q = r.e.probe_write(to, static_cast<unsigned>(n * size))) {
                 if constexpr (size == 1) {
-                    std::memset(q, static_cast<int>(value & 0xff), n);
+                    memory::fill_guest(q, static_cast<u8>(value), n);
                 } else {
-                    for (u64 k = 0; k < n; ++k) std::memcpy(q + k * size, &value, size);
+                    for (u64 k = 0; k < n; ++k) memory::copy_guest(q + k * size, &value, size);
                 }
             } else {
                 n = 1;

@@ -26,7 +26,7 @@ bool read_operand(Exec& e, const Insn& i, const Operand& o, unsigned bytes, bool
         return false;
     if (aligned && (a & (bytes - 1))) return e.gp();
     if (const u8* p = e.probe_read(a, bytes)) {
-        std::memcpy(value.data(), p, bytes);
+        memory::copy_guest(value.data(), p, bytes);
         return true;
     }
     return e.load_bytes(a, value.data(), bytes, o.segment);
@@ -48,7 +48,7 @@ bool move(Exec& e, const Insn& i) {
         return false;
     if (aligned && (a & (bytes - 1))) return e.gp();
     if (u8* p = e.probe_write(a, bytes)) {
-        std::memcpy(p, value.data(), bytes);
+        memory::copy_guest(p, value.data(), bytes);
         return true;
     }
     return e.store_bytes(a, value.data(), bytes, d.segment);

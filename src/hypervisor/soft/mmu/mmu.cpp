@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "memory/guest_access.h"
+
 namespace triune::hypervisor::soft::mmu {
 
 using observe::Counter;
@@ -43,22 +45,10 @@ std::expected<u64, PageFault> Mmu::read(Gva gva, unsigned size, Privilege privil
         const void* host = reinterpret_cast<const void*>(e.host + offset);
         // One host load each, so that aligned guest accesses stay single-copy atomic.
         switch (size) {
-            case 1: {
-                u8 v;
-                std::memcpy(&v, host, 1);
-                return v;
-            }
-            case 2: {
-                u16 v;
-                std::memcpy(&v, host, 2);
-                return v;
-            }
-            case 4: {
-                u32 v;
-                std::memcpy(&v, host, 4);
-                return v;
-            }
-            case 8: std::memcpy(&value, host, 8); return value;
+            case 1: return memory::load_guest<u8>(host);
+            case 2: return memory::load_guest<u16>(host);
+            case 4: return memory::load_guest<u32>(host);
+            case 8: return memory::load_guest<u64>(host);
             default: break;
         }
     }
@@ -75,22 +65,10 @@ std::expected<void, PageFault> Mmu::write(Gva gva, u64 value, unsigned size, Pri
     if (offset <= page_size - size) {
         void* host = reinterpret_cast<void*>(e.host + offset);
         switch (size) {
-            case 1: {
-                const u8 v = static_cast<u8>(value);
-                std::memcpy(host, &v, 1);
-                return {};
-            }
-            case 2: {
-                const u16 v = static_cast<u16>(value);
-                std::memcpy(host, &v, 2);
-                return {};
-            }
-            case 4: {
-                const u32 v = static_cast<u32>(value);
-                std::memcpy(host, &v, 4);
-                return {};
-            }
-            case 8: std::memcpy(host, &value, 8); return {};
+            case 1: memory::store_guest(host, static_cast<u8>(value)); return {};
+            case 2: memory::store_guest(host, static_cast<u16>(value)); return {};
+            case 4: memory::store_guest(host, static_cast<u32>(value)); return {};
+            case 8: memory::store_guest(host, value); return {};
             default: break;
         }
     }
@@ -133,13 +111,13 @@ std::expected<void, PageFault> Mmu::read_slow(Gva gva, u8* to, unsigned size, Tl
         if (!b) return std::unexpected(b.error());
     }
     if (a->host) {
-        std::memcpy(to, a->host, first);
+        memory::copy_guest(to, a->host, first);
     } else {
         mmio_read(a->gpa, to, first);
     }
     if (first < size) {
         if (b->host) {
-            std::memcpy(to + first, b->host, size - first);
+            memory::copy_guest(to + first, b->host, size - first);
         } else {
             mmio_read(b->gpa, to + first, size - first);
         }
@@ -169,26 +147,11 @@ void Mmu::store(const Translation& t, const u8* from, unsigned size) {
         return;
     }
     switch (size) {
-        case 1: *t.host = *from; break;
-        case 2: {
-            u16 v;
-            std::memcpy(&v, from, 2);
-            std::memcpy(t.host, &v, 2);
-            break;
-        }
-        case 4: {
-            u32 v;
-            std::memcpy(&v, from, 4);
-            std::memcpy(t.host, &v, 4);
-            break;
-        }
-        case 8: {
-            u64 v;
-            std::memcpy(&v, from, 8);
-            std::memcpy(t.host, &v, 8);
-            break;
-        }
-        default: std::memcpy(t.host, from, size);
+        case 1: memory::store_guest(t.host, memory::load_guest<u8>(from)); break;
+        case 2: memory::store_guest(t.host, memory::load_guest<u16>(from)); break;
+        case 4: memory::store_guest(t.host, memory::load_guest<u32>(from)); break;
+        case 8: memory::store_guest(t.host, memory::load_guest<u64>(from)); break;
+        default: memory::copy_guest(t.host, from, size);
     }
     vcpu_.memory->notify_code_written(t.gpa, size);
 }
@@ -278,7 +241,7 @@ std::expected<Mmu::Fetch, PageFault> Mmu::fetch(Gva gva) {
     f.host = page->host ? page->host + (gva & page_mask) : nullptr;
     const unsigned first = first_part(gva, 15);
     if (page->host) {
-        std::memcpy(f.bytes.data(), f.host, first);
+        memory::copy_guest(f.bytes.data(), f.host, first);
     } else {
         mmio_read(f.gpa, f.bytes.data(), first);
     }
@@ -290,7 +253,7 @@ std::expected<Mmu::Fetch, PageFault> Mmu::fetch(Gva gva) {
         } else {
             f.second_page_gpa = next->gpa;
             if (next->host) {
-                std::memcpy(f.bytes.data() + first, next->host, 15 - first);
+                memory::copy_guest(f.bytes.data() + first, next->host, 15 - first);
             } else {
                 mmio_read(next->gpa, f.bytes.data() + first, 15 - first);
             }
