@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/bt/host_unsafe.h"
 
-#include <immintrin.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -93,16 +92,7 @@ private:
 
 }  // namespace
 
-// SAFETY: the area is 832 bytes long and aligned to 64 (VcpuState::xsave); XRSTOR faults on bad
-// contents, which set_state and the reference engine keep out (header bits, MXCSR).
-__attribute__((target("xsave"))) void load_vector_state(const u8* area, bool with_avx) {
-    _xrstor64(const_cast<u8*>(area), with_avx ? 7 : 3);
-}
-
-__attribute__((target("xsave"))) void save_vector_state(u8* area, bool with_avx) {
-    _xsave64(area, with_avx ? 7 : 3);
-    _xrstor64(const_cast<u8*>(initial_state.bytes.data()), with_avx ? 7 : 3);
-}
+const u8* initial_vector_state() { return initial_state.bytes.data(); }
 
 void attach_to_thread(FaultClient* client) {
     static std::once_flag once;

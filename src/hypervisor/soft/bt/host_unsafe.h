@@ -6,10 +6,8 @@
 
 namespace triune::hypervisor::soft::bt {
 
-/// Loads x87, SSE and (with_avx) AVX state from a standard-format XSAVE area / saves it there and
-/// then puts the host's registers back to what C++ code expects.
-void load_vector_state(const u8* area, bool with_avx);
-void save_vector_state(u8* area, bool with_avx);
+/// A standard-format XSAVE area with the x87, SSE and AVX state that C++ code expects.
+const u8* initial_vector_state();
 
 /// Who is asked when a host signal (SIGSEGV, SIGBUS, SIGFPE, SIGILL) hits translated code on this thread.
 class FaultClient {

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/bt/stubs.h"
 
+#include "hypervisor/soft/bt/host_unsafe.h"
+
 namespace triune::hypervisor::soft::bt {
 namespace {
 
@@ -10,8 +12,32 @@ constexpr std::array<u8, 7> caller_saved = {0, 1, 2, 6, 7, 8, 9};
 Xbyak::Reg64 t0() { return Xbyak::Reg64(scratch0); }
 Xbyak::Reg64 t1() { return Xbyak::Reg64(scratch1); }
 
+/// XSAVE64 or XRSTOR64 with the area at rcx and the components in eax. Uses rdx.
+void emit_xsave(Emitter& e, bool save) {
+    using namespace Xbyak::util;
+    e.xor_(edx, edx);
+    for (const u8 byte : {0x48, 0x0f, 0xae, save ? 0x21 : 0x29}) e.db(byte);
+}
+
+/// eax = the XSAVE components of what is live (1 SSE, 2 AVX): 3 or 7. Jumps when nothing is.
+u32 emit_live_components(Emitter& e, Surroundings& s) {
+    using namespace Xbyak::util;
+    e.movzx(eax, e.byte[reinterpret_cast<const void*>(&s.vcpu.vector_state_live)]);
+    e.test(eax, eax);
+    const u32 none = e.jump_forward_if(cc::e);
+    e.lea(eax, e.ptr[rax * 4 - 1]);
+    return none;
+}
+
+/// The guest's vector state is loaded and saved here, by generated code, because any C++ may use vector
+/// registers. SAFETY: the area is 832 bytes long and aligned to 64 (VcpuState::xsave); XRSTOR faults on bad
+/// contents, which set_state and the reference engine keep out (header bits, MXCSR).
 void emit_enter(Emitter& e, Surroundings& s) {
     using namespace Xbyak::util;
+    const u32 no_vectors = emit_live_components(e, s);
+    e.mov(rcx, reinterpret_cast<u64>(s.vcpu.state.xsave.data()));
+    emit_xsave(e, false);
+    e.set_target_here(no_vectors);
     for (const auto& r : {rbx, rbp, r12, r13, r14, r15}) e.push(r);
     e.sub(rsp, 8);
     e.mov(e.qword_at(s.data.host_sp), rsp);
@@ -28,6 +54,13 @@ void emit_leave_common(Emitter& e, Surroundings& s) {
         if (!lives_in_memory(g)) e.mov(e.qword_at(s.vcpu.state.gpr[g]), host_reg(g));
     e.mov(e.qword_at(s.data.shadow_sp), rsp);
     e.mov(rsp, e.qword_at(s.data.host_sp));
+    const u32 no_vectors = emit_live_components(e, s);
+    e.mov(rcx, reinterpret_cast<u64>(s.vcpu.state.xsave.data()));
+    emit_xsave(e, true);
+    e.mov(rcx, reinterpret_cast<u64>(initial_vector_state()));
+    emit_xsave(e, false);
+    e.mov(e.byte[reinterpret_cast<const void*>(&s.vcpu.vector_state_live)], 0);
+    e.set_target_here(no_vectors);
     e.add(rsp, 8);
     for (const auto& r : {r15, r14, r13, r12, rbp, rbx}) e.pop(r);
     e.ret();
@@ -44,8 +77,7 @@ void emit_vectors(Emitter& e, EngineData& d, bool save) {
     using namespace Xbyak::util;
     e.mov(rcx, reinterpret_cast<u64>(d.helper_vectors.data()));
     e.mov(eax, 7);
-    e.xor_(edx, edx);
-    for (const u8 byte : {0x48, 0x0f, 0xae, save ? 0x21 : 0x29}) e.db(byte);
+    emit_xsave(e, save);
 }
 
 /// Calls a helper. In: scratch0 and scratch1 are its arguments, the return address lies on the shadow stack.

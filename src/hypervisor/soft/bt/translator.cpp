@@ -73,7 +73,6 @@ struct Translator::Impl final : FaultClient {
         return !breakpoints.empty() && std::ranges::binary_search(breakpoints, gva);
     }
     bool load_vector(bool avx_needed);
-    void save_vector();
     EngineExit finish(EngineExit exit);
     void begin_one_block();
 
@@ -319,13 +318,8 @@ LeaveReason Translator::Impl::enter(u64 host, unsigned lane) {
     const observe::TimedScope timed(vcpu.counters.time, observe::Activity::translated);
     using Enter = void (*)(u64);
     const auto enter_code = reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter);
-    // Nothing but the call in between: any C++ may use vector registers.
-    if (vector_wanted) {
-        vcpu.vector_state_live = std::exchange(vector_wanted, 0);
-        load_vector_state(vcpu.state.xsave.data(), vcpu.vector_state_live == 2);
-    }
+    vcpu.vector_state_live = std::exchange(vector_wanted, 0);
     enter_code(host);
-    save_vector();
     data.shadow_sp_of_lane[data.lane] = data.shadow_sp;
     count_exit(data.reason);
     return data.reason;
@@ -352,13 +346,6 @@ EngineExit Translator::Impl::finish(EngineExit exit) {
     if (std::exchange(one_block_entered, false)) vcpu.signals.take(cpu::Signal::one_block);
     vcpu.state.rflags = unpack_flags(vcpu.state.rflags, data.flags);
     return exit;
-}
-
-/// C++ code may use vector registers as it likes: to be called before any of it runs.
-void Translator::Impl::save_vector() {
-    if (!vcpu.vector_state_live) return;
-    save_vector_state(vcpu.state.xsave.data(), vcpu.vector_state_live == 2);
-    vcpu.vector_state_live = 0;
 }
 
 EngineExit Translator::Impl::run() {
