@@ -93,7 +93,13 @@ struct VmDefinition {
     bool measure_time = false;  ///< stats() tells where the processors' time went; a few percent slower
     std::string gdb;            ///< where GDB may connect: tcp:ADDRESS:PORT or unix:PATH; empty: nowhere
     bool gdb_wait = false;      ///< the guest waits for GDB's first "continue"
-    bool verify = false;        ///< engine bt: hold every block against the reference engine; slow
+    /// Engines that switch_engine("") goes through in turn; empty: bt and interp, or kvm and bt for a VM that
+    /// begins under kvm. With kvm among them the guest's processor is what KVM and the others can both do.
+    std::vector<std::string> switch_engines;
+    /// The user asks for the next engine at the console (Ctrl-A e). Called on the VM's own thread: it must
+    /// not wait, nor call switch_engine() itself. Empty: there is no such command.
+    std::function<void()> on_switch_command;
+    bool verify = false;  ///< engine bt: hold every block against the reference engine; slow
 };
 
 /// How a VM ended.
@@ -125,8 +131,9 @@ public:
     virtual VmOutcome run() = 0;
     /// Ends run() soon; disks are flushed. Any thread and from signal handlers' deferred work.
     virtual void stop() = 0;
-    /// Moves the running VM, between two instructions, to another engine ("bt" or "interp"), where it goes
-    /// on; later boots of it start there. While run() runs, on another thread than it and than the VM's own.
+    /// Moves the running VM, between two instructions, to another engine ("bt", "interp", "kvm"; "": the next
+    /// of VmDefinition::switch_engines), where it goes on; later boots of it start there. While run() runs,
+    /// on another thread than it and than the VM's own.
     virtual std::expected<void, VmError> switch_engine(const std::string& engine) = 0;
     /// Counters, summed over vCPUs. After run() has returned.
     [[nodiscard]] virtual std::vector<StatLine> stats() const = 0;

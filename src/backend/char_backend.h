@@ -42,11 +42,16 @@ Result<std::unique_ptr<CharBackend>> make_file_char(const std::string& path);
 /// Standard output without any input. Any number of them.
 Result<std::unique_ptr<CharBackend>> make_stdout_char();
 
+/// What a person at the terminal may ask for. Empty: there is no such command.
+struct TerminalCommands {
+    std::function<void()> quit, switch_engine;
+};
+
 /// Standard input and output. A terminal is put into raw mode, and Ctrl-A is an escape: `x` calls
-/// `quit` (on the loop's thread), `h` explains, Ctrl-A again sends one. The destructor restores the
-/// terminal; see restore_terminal() for other ways out. Where standard input is no terminal it is
-/// passed on as it is, and its end just ends input. At most one at a time.
-Result<std::unique_ptr<CharBackend>> make_stdio_char(base::EventLoop& loop, std::function<void()> quit);
+/// `quit` (on the loop's thread), `e` `switch_engine`, `h` explains, Ctrl-A again sends one. The destructor
+/// restores the terminal; see restore_terminal() for other ways out. Where standard input is no terminal it
+/// is passed on as it is, and its end just ends input. At most one at a time.
+Result<std::unique_ptr<CharBackend>> make_stdio_char(base::EventLoop& loop, TerminalCommands commands);
 
 /// Restores the terminal if make_stdio_char() changed it. Async-signal-safe, any number of times.
 /// Registered with atexit(), and run on SIGABRT, SIGQUIT and SIGHUP if nobody else handles them.

@@ -244,7 +244,7 @@ TEST_F(CharTest, StdinPipeIsPassedOnUnchangedAndItsEndIsNoEvent) {
     base::Fd from(p[0]), to(p[1]);
     const StdinIs stdin_is(from.get());
     bool quit = false;
-    backend = make_stdio_char(*loop, [&] { quit = true; }).value();
+    backend = make_stdio_char(*loop, {.quit = [&] { quit = true; }}).value();
     receive_from(*backend);
     send(to.get(), "\001xabc\n");
     to.reset();
@@ -295,7 +295,7 @@ TEST_F(CharTest, TerminalIsRawAndRestoredOnEveryWayOut) {
             ::dup2(tty, 1);
             auto l = base::EventLoop::create().value();
             {
-                auto b = make_stdio_char(*l, [&] { l->stop(); }).value();
+                auto b = make_stdio_char(*l, {.quit = [&] { l->stop(); }}).value();
                 b->on_input([&](std::span<const u8> in) {
                     if (in[0] == 'A') ::abort();
                     b->write(in);
@@ -328,8 +328,9 @@ TEST_F(CharTest, TerminalIsRawAndRestoredOnEveryWayOut) {
 }
 
 TEST(EscapeFilter, Commands) {
-    int quits = 0, helps = 0;
-    EscapeFilter filter({.quit = [&] { ++quits; }, .help = [&] { ++helps; }});
+    int quits = 0, switches = 0, helps = 0;
+    EscapeFilter filter(
+        {.quit = [&] { ++quits; }, .switch_engine = [&] { ++switches; }, .help = [&] { ++helps; }});
     const auto run = [&](std::string_view s) {
         const auto v = filter(bytes(s));
         return std::string(v.begin(), v.end());
@@ -341,6 +342,8 @@ TEST(EscapeFilter, Commands) {
     EXPECT_EQ(helps, 1);
     EXPECT_EQ(run("\001\001x"), "\001x");
     EXPECT_EQ(run("\001zz"), "z");
+    EXPECT_EQ(run("e\001ee"), "ee");
+    EXPECT_EQ(switches, 1);
     EXPECT_EQ(quits, 1);
 }
 

@@ -57,22 +57,26 @@ bool make_raw() {
     return true;
 }
 
-void print_help() {
-    std::fputs(
-        "\r\nCtrl-A x       stop the virtual machine\r\n"
-        "Ctrl-A h       this help\r\n"
-        "Ctrl-A Ctrl-A  send Ctrl-A\r\n",
-        stderr);
+void print_help(bool can_switch) {
+    std::fprintf(stderr,
+                 "\r\nCtrl-A x       stop the virtual machine\r\n"
+                 "%s"
+                 "Ctrl-A h       this help\r\n"
+                 "Ctrl-A Ctrl-A  send Ctrl-A\r\n",
+                 can_switch ? "Ctrl-A e       go on under the next engine\r\n" : "");
 }
 
 class StdioChar final : public CharBackend {
 public:
-    StdioChar(base::EventLoop& loop, std::function<void()> quit) {
+    StdioChar(base::EventLoop& loop, TerminalCommands commands) {
         Stream::Options options{.fd = STDIN_FILENO};
         if (::isatty(STDIN_FILENO)) {
             // In the background neither reading nor setting the terminal is possible.
             options.reads = ::tcgetpgrp(STDIN_FILENO) == ::getpgrp() && make_raw();
-            options.filter = EscapeFilter({.quit = std::move(quit), .help = print_help});
+            const bool can_switch = commands.switch_engine != nullptr;
+            options.filter = EscapeFilter({.quit = std::move(commands.quit),
+                                           .switch_engine = std::move(commands.switch_engine),
+                                           .help = [can_switch] { print_help(can_switch); }});
         }
         input_ = Stream::create(loop, std::move(options));
     }
@@ -112,8 +116,8 @@ void restore_terminal() {
     errno = code;
 }
 
-Result<std::unique_ptr<CharBackend>> make_stdio_char(base::EventLoop& loop, std::function<void()> quit) {
-    return std::make_unique<StdioChar>(loop, std::move(quit));
+Result<std::unique_ptr<CharBackend>> make_stdio_char(base::EventLoop& loop, TerminalCommands commands) {
+    return std::make_unique<StdioChar>(loop, std::move(commands));
 }
 
 }  // namespace triune::backend

@@ -14,7 +14,7 @@ namespace triune::backend {
 class EscapeFilter {
 public:
     struct Commands {
-        std::function<void()> quit, help;
+        std::function<void()> quit, switch_engine, help;
     };
     explicit EscapeFilter(Commands commands) : commands_(std::move(commands)) {}
 
@@ -33,6 +33,9 @@ public:
                 case ctrl_a: out.push_back(ctrl_a); break;
                 case 'x':
                     if (commands_.quit) commands_.quit();
+                    break;
+                case 'e':
+                    if (commands_.switch_engine) commands_.switch_engine();
                     break;
                 case 'h':
                 case '?':

@@ -34,7 +34,7 @@ constexpr const char* footer = R"(Exit status:
   with --device isa-debug-exit, (value << 1) | 1 of the value that the guest wrote: always odd)";
 
 constexpr const char* signals = R"(Signals:
-  SIGUSR1  moves the running guest from engine bt to interp, or back; the guest does not notice
+  SIGUSR1  moves the running guest to the next engine of --switch; the guest does not notice
 
 )";
 

@@ -24,19 +24,25 @@ namespace {
 VmDefinition last_definition;
 std::optional<VmError> make_error;
 VmOutcome wanted_outcome;
-bool wait_for_stop = false;
+bool wait_for_stop = false, may_switch = true, switch_command = false;
+unsigned switches_to_end = ~0u;  // a VM that waits ends by itself after so many
 std::string reason_for_auto;
 
 class FakeVm final : public Vm {
 public:
     VmOutcome run() override {
         if (!wait_for_stop) return wanted_outcome;
-        while (!stopped_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        return {VmEnd::stopped, {}};
+        while (!stopped_ && switches_ < switches_to_end)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        return {stopped_ ? VmEnd::stopped : VmEnd::powered_off, {}};
     }
     void stop() override { stopped_ = true; }
     std::expected<void, VmError> switch_engine(const std::string& engine) override {
-        engine_ = engine;
+        EXPECT_EQ(engine, "") << "the next one, whichever that is";
+        ++switches_;
+        if (!may_switch) return std::unexpected(VmError{"the engine stays: it is fast enough"});
+        engine_ = engine_ == "bt" ? "interp" : "bt";
+        if (switch_command && switches_ < switches_to_end) last_definition.on_switch_command();
         return {};
     }
     std::vector<StatLine> stats() const override { return {{"halts", 7}}; }
@@ -45,6 +51,7 @@ public:
 
 private:
     std::atomic<bool> stopped_ = false;
+    std::atomic<unsigned> switches_ = 0;
     std::string engine_ = "bt";
 };
 
@@ -77,7 +84,9 @@ protected:
     void SetUp() override {
         make_error.reset();
         wanted_outcome = {};
-        wait_for_stop = false;
+        wait_for_stop = switch_command = false;
+        may_switch = true;
+        switches_to_end = ~0u;
         last_definition = {};
         reason_for_auto.clear();
     }
@@ -212,6 +221,41 @@ TEST_F(Cli, SignalsStopTheVm) {
         kill(getpid(), signal);
         EXPECT_EQ(run({"run", "--kernel", "k"}), status);
     }
+}
+
+TEST_F(Cli, Sigusr1MovesToTheNextEngine) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    wait_for_stop = true;
+    switches_to_end = 1;
+    kill(getpid(), SIGUSR1);
+    EXPECT_EQ(run({"run", "--kernel", "k"}), 0);
+    EXPECT_EQ(err_, "triune: engine interp\n");
+    may_switch = false;
+    kill(getpid(), SIGUSR1);
+    EXPECT_EQ(run({"run", "--kernel", "k"}), 0) << "what cannot be is told, and the VM goes on";
+    EXPECT_EQ(err_, "triune: the engine stays: it is fast enough\n");
+}
+
+TEST_F(Cli, TheConsoleMovesToTheNextEngine) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    wait_for_stop = switch_command = true;
+    switches_to_end = 3;
+    kill(getpid(), SIGUSR1);  // the first; each asks for another, as a person at the console does
+    EXPECT_EQ(run({"run", "--kernel", "k"}), 0);
+    EXPECT_EQ(err_, "triune: engine interp\ntriune: engine bt\ntriune: engine interp\n");
+}
+
+TEST_F(Cli, SwitchNamesEngines) {
+    ASSERT_EQ(run({"run", "--kernel", "k", "--switch", "bt,kvm"}), 0) << err_;
+    EXPECT_EQ(last_definition.switch_engines, (std::vector<std::string>{"bt", "kvm"}));
+    EXPECT_EQ(run({"run", "--kernel", "k", "--switch", "bt,xen"}), 2);
+    EXPECT_TRUE(one_clear_line()) << err_;
 }
 
 TEST_F(Cli, StatsToStderrOrFile) {

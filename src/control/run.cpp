@@ -76,6 +76,14 @@ void RunCommand::declare(CLI::App& app) {
         ->type_name("auto|bt|interp|kvm")
         ->capture_default_str();
     app.add_option(
+           "--switch", d.switch_engines,
+           "Engines that SIGUSR1 and Ctrl-A e go through [bt,interp; kvm,bt after --engine kvm]. With kvm "
+           "the guest's processor has what KVM and the others can all do")
+        ->delimiter(',')
+        ->check(CLI::IsMember({"bt", "interp", "kvm"}))
+        ->type_name("ENGINE,…")
+        ->expected(1, 3);
+    app.add_option(
            "--cpu", d.cpu,
            "Processor: 486, pentium, pentium3, core2, x86-64-v2, x86-64-v3 or host, and changes to it, such "
            "as core2,+aes,-pge")
@@ -120,13 +128,15 @@ void RunCommand::declare(CLI::App& app) {
                    "Network [none]; hostfwd=tcp:127.0.0.1:2222-:22 forwards a host port to the guest")
         ->type_name("user[,hostfwd=…]|none")
         ->expected(1);
-    app.add_option("--serial",
-                   parsed("--serial", parse_serial,
-                          [this](const SerialConfig& v) {
-                              definition.serial = v;
-                              serial_given = true;
-                          }),
-                   "Where the serial console goes [stdio]. On a terminal Ctrl-A x quits, Ctrl-A h helps")
+    app.add_option(
+           "--serial",
+           parsed("--serial", parse_serial,
+                  [this](const SerialConfig& v) {
+                      definition.serial = v;
+                      serial_given = true;
+                  }),
+           "Where the serial console goes [stdio]. On a terminal Ctrl-A x quits, Ctrl-A e switches the "
+           "engine, Ctrl-A h helps")
         ->type_name("stdio|none|file:PATH|unix:PATH|pty")
         ->expected(1);
     app.add_option(
@@ -186,6 +196,7 @@ int RunCommand::run() {
     if (d.console.kind == SerialConfig::Kind::stdio && !serial_given)
         d.serial.kind = SerialConfig::Kind::none;
     block_stop_signals();
+    d.on_switch_command = request_switch;
     auto vm = make_vm(definition);
     if (!vm) {
         complain(vm.error().message);

@@ -16,9 +16,12 @@ namespace triune::control {
 /// before anything starts a thread.
 void block_stop_signals();
 
+/// Has the StopOnSignal that lives, if one does, move its VM to the next engine. Any thread; never waits.
+void request_switch();
+
 /// While it lives, SIGINT, SIGTERM and SIGHUP ask the VM to stop. A second one, or a VM that does
-/// not stop within some seconds, ends the process at once, with the terminal restored. SIGUSR1 moves the VM
-/// from engine "bt" to "interp" or back.
+/// not stop within some seconds, ends the process at once, with the terminal restored. SIGUSR1 and
+/// request_switch() move the VM to the next of its engines. At most one at a time.
 class StopOnSignal {
 public:
     explicit StopOnSignal(Vm& vm);

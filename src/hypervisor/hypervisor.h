@@ -185,6 +185,9 @@ struct VmConfig {
 /// The soft hypervisor: processor, memory virtualization and interrupt chip in user space.
 Result<std::unique_ptr<Vm>> make_soft_vm(const VmConfig& config);
 
+/// `model` as far as this host's KVM goes: what make_kvm_vm() shows its guest.
+Result<x86::CpuModel> limit_to_kvm(const x86::CpuModel& model);
+
 /// The kvm hypervisor: processor, memory and interrupt chips of the host's /dev/kvm. One line says why
 /// where this host has none that works.
 Result<std::unique_ptr<Vm>> make_kvm_vm(const VmConfig& config);

@@ -24,9 +24,8 @@ struct Backends {
     std::vector<std::unique_ptr<backend::CharBackend>> debug_consoles;  ///< of each debugcon, in their order
 };
 
-/// Opens what `definition` names. `quit` is called, on any thread, when the user asks to end the VM
-/// at its console.
+/// Opens what `definition` names. `commands`: what the user asks for at the console, called on any thread.
 std::expected<Backends, VmError> make_backends(const VmDefinition& definition, base::EventLoop& loop,
-                                               std::function<void()> quit);
+                                               backend::TerminalCommands commands);
 
 }  // namespace triune::machine

@@ -5,8 +5,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/fd.h"
 #include "base/types.h"
+#include "hypervisor/hypervisor.h"
 #include "hypervisor/kvm/probe.h"
 
 namespace triune::machine {
@@ -28,6 +31,29 @@ EngineChoice choose_engine(bool debugged) {
     }
     return {"interp",
             "this host refuses executable shared memory, which the translator needs, and " + kvm.verdict};
+}
+
+namespace {
+
+bool same_value(const x86::CpuidResult& a, const x86::CpuidResult& b) {
+    return a.eax == b.eax && a.ebx == b.ebx && a.ecx == b.ecx && a.edx == b.edx;
+}
+
+}  // namespace
+
+Result<void> kvm_can_go_on(const x86::CpuModel& model) {
+    const auto limited = hypervisor::limit_to_kvm(model);
+    if (!limited) return std::unexpected(limited.error());
+    const bool same = std::ranges::equal(model.leaves, limited->leaves, [](const auto& a, const auto& b) {
+        return same_value(a.value, b.value);
+    });
+    if (same) return {};
+    std::string missing;
+    for (const std::string& feature : x86::cpu_feature_names())
+        if (model.has(feature) && !limited->has(feature)) missing += (missing.empty() ? "" : ", ") + feature;
+    return fail("this host's KVM lacks what the guest has been shown: " +
+                (missing.empty() ? "its address size" : missing) +
+                "; a VM that is to go to engine kvm starts with --switch bt,kvm");
 }
 
 }  // namespace triune::machine

@@ -5,13 +5,19 @@
 #include <expected>
 #include <string>
 
+#include "base/result.h"
 #include "triune/vm.h"
+#include "x86/cpu_model.h"
 
 namespace triune::machine {
 
 struct EngineChoice {
     std::string engine, reason;
 };
+
+/// Whether VMs run under engine "kvm" on this host's processor model: an error names the features that the
+/// guest has been shown and that KVM lacks.
+Result<void> kvm_can_go_on(const x86::CpuModel& model);
 
 /// What `--engine auto` picks on this host, and why. `debugged`: for a VM with a debugger, which engine kvm
 /// gives four break- and watchpoints only.

@@ -19,9 +19,9 @@ std::vector<backend::PortForward> to_backend(const NetConfig& net) {
 }
 
 Result<std::unique_ptr<backend::CharBackend>> make_terminal(const SerialConfig& serial, base::EventLoop& loop,
-                                                            std::function<void()> quit) {
+                                                            backend::TerminalCommands commands) {
     switch (serial.kind) {
-        case SerialConfig::Kind::stdio: return backend::make_stdio_char(loop, std::move(quit));
+        case SerialConfig::Kind::stdio: return backend::make_stdio_char(loop, std::move(commands));
         case SerialConfig::Kind::file: return backend::make_file_char(serial.path);
         case SerialConfig::Kind::unix_socket: return backend::make_unix_char(loop, serial.path);
         case SerialConfig::Kind::pty: return backend::make_pty_char(loop);
@@ -33,7 +33,7 @@ Result<std::unique_ptr<backend::CharBackend>> make_terminal(const SerialConfig& 
 }  // namespace
 
 std::expected<Backends, VmError> make_backends(const VmDefinition& definition, base::EventLoop& loop,
-                                               std::function<void()> quit) {
+                                               backend::TerminalCommands commands) {
     Backends all;
     for (const DiskConfig& disk : definition.disks) {
         auto opened = backend::open_raw_disk(disk.path, disk.readonly);
@@ -51,11 +51,11 @@ std::expected<Backends, VmError> make_backends(const VmDefinition& definition, b
             "--serial and --console cannot both be stdio: choose none or another place for one of them",
             true});
     if (definition.console.kind != Kind::none) {
-        auto console = make_terminal(definition.console, loop, quit);
+        auto console = make_terminal(definition.console, loop, commands);
         if (!console) return unusable(console.error());
         all.console = std::move(*console);
     }
-    auto serial = make_terminal(definition.serial, loop, std::move(quit));
+    auto serial = make_terminal(definition.serial, loop, std::move(commands));
     if (!serial) return unusable(serial.error());
     all.serial = std::move(*serial);
     for (const DeviceConfig& device : definition.devices) {

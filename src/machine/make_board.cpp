@@ -5,6 +5,7 @@
 #include "boot/acpi.h"
 #include "boot/kernel_loader.h"
 #include "machine/board.h"
+#include "machine/engine.h"
 #include "machine/ram.h"
 
 namespace triune::machine {
@@ -110,6 +111,8 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
 Result<void> Board::switch_engine(const std::string& engine) {
     hypervisor::VmConfig wanted = config_;
     wanted.engine = engine;
+    if (engine == "kvm")
+        if (auto r = kvm_can_go_on(config_.cpu); !r) return r;
     auto next = make_hypervisor(wanted);
     if (!next) return std::unexpected(next.error());
     const bool paused = processors_->pause();

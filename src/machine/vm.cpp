@@ -68,6 +68,7 @@ public:
 
 private:
     std::expected<void, VmError> new_board();
+    std::expected<void, VmError> choose_switches();
     std::expected<void, VmError> open_gdb();
     VmOutcome run_until_end();
 
@@ -106,15 +107,39 @@ std::expected<void, VmError> HostedVm::prepare() {
     auto model = x86::make_cpu_model(definition_.cpu, definition_.cpus);
     if (!model) return unusable(model.error().message);
     model_ = std::move(*model);
+    if (const auto chosen = choose_switches(); !chosen) return chosen;
 
     auto events = LoopThread::create();
     if (!events) return std::unexpected(VmError{events.error().message});
     events_ = std::move(*events);
-    auto backends = machine::make_backends(definition_, events_->loop(), [this] { stop(); });
+    auto backends =
+        machine::make_backends(definition_, events_->loop(),
+                               {.quit = [this] { stop(); }, .switch_engine = definition_.on_switch_command});
     if (!backends) return std::unexpected(backends.error());
     backends_ = std::move(*backends);
     if (const auto opened = open_gdb(); !opened) return opened;
     return new_board();
+}
+
+std::expected<void, VmError> HostedVm::choose_switches() {
+    std::vector<std::string>& engines = definition_.switch_engines;
+    const auto has = [&](std::string_view engine) {
+        return std::ranges::find(engines, engine) != engines.end();
+    };
+    for (const std::string& engine : engines)
+        if (engine != "bt" && engine != "interp" && engine != "kvm")
+            return std::unexpected(
+                VmError{fmt::format("--switch {}: engines are bt, interp and kvm", engine), true});
+    if (engines.empty() && definition_.engine == "kvm")
+        engines = {"kvm", "bt"};
+    else if (engines.empty())
+        engines = {"bt", "interp"};
+    if (definition_.engine != "kvm" && !has("kvm")) return {};
+    // One processor for all engines that the guest may meet.
+    auto limited = hypervisor::limit_to_kvm(model_);
+    if (!limited) return std::unexpected(VmError{limited.error().message});
+    model_ = std::move(*limited);
+    return {};
 }
 
 std::expected<void, VmError> HostedVm::open_gdb() {
@@ -177,14 +202,20 @@ void HostedVm::stop() {
     if (board_) board_->end({{VmEnd::stopped, {}}});
 }
 
-std::expected<void, VmError> HostedVm::switch_engine(const std::string& engine) {
+std::expected<void, VmError> HostedVm::switch_engine(const std::string& wanted) {
     if (!definition_.gdb.empty())
         return std::unexpected(VmError{"the engine stays: break- and watchpoints of --gdb would not move"});
     if (definition_.verify) return std::unexpected(VmError{"the engine stays: --verify checks engine bt"});
     const base::MutexLock keeps_board(switch_mutex_);
     Board* board = nullptr;
+    std::string engine = wanted;
     {
         const base::MutexLock lock(mutex_);
+        if (engine.empty()) {
+            const std::vector<std::string>& all = definition_.switch_engines;
+            const auto now = std::ranges::find(all, definition_.engine);
+            engine = now == all.end() || now + 1 == all.end() ? all.front() : *(now + 1);
+        }
         if (definition_.engine == engine) return {};
         board = board_.get();
     }

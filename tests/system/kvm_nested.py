@@ -4,6 +4,7 @@
 """Engine kvm on a machine without KVM: QEMU's TCG emulates a processor with AMD-V and nested paging, boots
 Debian's kernel with kvm-amd, and there Triune runs the contract suite and boots Linux as its guest."""
 import argparse
+import hashlib
 import os
 import re
 import subprocess
@@ -52,8 +53,28 @@ grep -E 'virtio|timer|IPI|resched' /proc/interrupts | head -8
 echo "inner: done"
 """
 
+# In a guest that goes from engine to engine: what it computes, and whether its kernel complains.
+SWITCHED = """
+echo "inner: $(nproc) processors"
+date +%s >/tmp/begin
+for cpu in $(seq 0 $(($(nproc) - 1))); do taskset $((1 << cpu)) sh -c 'seq 1 20000 | sha256sum' >/tmp/sum$cpu & done; wait
+cat /tmp/sum*
+dd if=/dev/vda bs=64k 2>/dev/null | sha256sum
+echo "inner: disk read"
+sleep 2
+echo "inner: seconds $(($(date +%s) - $(cat /tmp/begin)))"
+dmesg -s 1000000 | grep -E 'WARNING|BUG:|Oops|Call Trace|soft lockup|unstable|stall'
+echo "inner: done"
+"""
+# Engine bt sets XCR0, which QEMU's processor does not let KVM do (TCG_FAULTS): then the guest goes on under kvm.
+VECTORS = """
+for i in 1 2 3 4; do /avx_state & done; wait
+echo "inner: done"
+"""
+
 # In the machine with AMD-V. The disk images and the web server are for the guests.
 BEGIN = r"""
+dmesg | grep 'TSC unstable'
 echo "outer: $(uname -r), $(nproc) processors, $(ls /dev/kvm 2>&1)"
 cd /kvm
 mkdir -p /tmp/www; echo 'outer: served over virtio-net' >/tmp/www/index.html
@@ -78,6 +99,39 @@ for cpus in 1 2; do
     echo "== status $?"
     echo "== disk $cpus"; head -c 8893 /tmp/disk.img | md5sum; seq 1 2000 | md5sum; echo "== status $?"
 done
+""",
+    "switch": r"""
+begin=$(date +%s)
+echo "== switch"
+head -c 1048576 /dev/zero >/tmp/switch.img
+timeout LIMIT ./triune run --engine kvm --switch kvm,bt,interp --cpu CPU --cpus 2 --memory 256M --kernel vmlinuz --initrd inner-switched \
+    --append "console=ttyS0 panic=-1 no_timer_check" --disk /tmp/switch.img --stats </dev/null >/tmp/switch.out 2>/tmp/switch.err &
+pid=$!
+vm() { for t in /proc/[0-9]*; do grep -q '^Name:.*triune' $t/status 2>/dev/null && echo ${t#/proc/}; done | tail -1; }
+until grep -qs 'SigBlk:.*4203' /proc/$(vm)/status || ! kill -0 $pid 2>/dev/null; do sleep 0.1; done
+n=0
+while [ $n -lt SWITCHES ] && kill -0 $pid 2>/dev/null; do
+    kill -USR1 $(vm) 2>/dev/null
+    n=$((n + 1))
+    while [ $(grep -c '^triune: ' /tmp/switch.err) -lt $n ] && kill -0 $pid 2>/dev/null; do sleep 0.05; done
+    case $((n % 3)) in 0) sleep 1.2;; 1) sleep 0.6;; 2) sleep 0.1;; esac
+done
+wait $pid; status=$?
+cat /tmp/switch.out; grep -v '^triune: engine' /tmp/switch.err
+echo "outer: seconds $(($(date +%s) - begin))"
+for e in kvm bt interp; do echo "outer: to $e $(grep -c "^triune: engine $e$" /tmp/switch.err)"; done
+echo "== status $status"
+""",
+    "vectors": r"""
+echo "== vectors"
+timeout LIMIT ./triune run --engine bt --switch bt,kvm --memory 256M --kernel vmlinuz --initrd inner-vectors \
+    --append "console=ttyS0 panic=-1 no_timer_check" --stats </dev/null >/tmp/vectors.out 2>/tmp/vectors.err &
+pid=$!
+until grep -q 'x86/fpu: Enabled xstate' /tmp/vectors.out || ! kill -0 $pid 2>/dev/null; do sleep 0.2; done
+vm() { for t in /proc/[0-9]*; do grep -q '^Name:.*triune' $t/status 2>/dev/null && echo ${t#/proc/}; done | tail -1; }
+kill -USR1 $(vm)
+wait $pid; status=$?
+cat /tmp/vectors.out /tmp/vectors.err; echo "== status $status"
 """,
     "firmware": r"""
 echo "== firmware"; timeout 100 ./triune run --engine kvm --firmware bios.bin --cpus 2 --disk boot.img \
@@ -142,6 +196,22 @@ def judge_contract(judge, lines):
         judge(bool(excused), f"contract: {test}" + (f": QEMU's, not ours: {why}" if excused else " failed or was skipped"))
 
 
+def judge_switch(judge, lines):
+    """A guest that went from engine to engine computed what it would have, in the time that it took."""
+    wanted = hashlib.sha256("".join(f"{i}\n" for i in range(1, 20001)).encode()).hexdigest()
+    judge(lines.count(wanted) == 2, "switch: both processors computed the right sum")
+    judge(hashlib.sha256(bytes(1 << 20)).hexdigest() in lines, "switch: the disk reads right")
+    judge("inner: done" in lines and "Power down" in lines, "switch: powers off")
+    judge(not re.search(r"WARNING|BUG:|Oops|Call Trace|soft lockup|unstable|stall", lines),
+          "switch: the kernel complains of nothing")
+    inside, outside = (re.search(rf"^{where}: seconds (\d+)", lines, re.M) for where in ("inner", "outer"))
+    judge(inside and outside and 2 <= int(inside[1]) <= int(outside[1]) + 2,
+          f"switch: {inside and inside[1]} s went by in the guest, {outside and outside[1]} s outside")
+    for engine in ("kvm", "bt", "interp"):
+        count = re.search(rf"^outer: to {engine} (\d+)", lines, re.M)
+        judge(count and int(count[1]) >= 3, f"switch: {count and count[1]} times to engine {engine}")
+
+
 BOOT_SECTOR = bytes.fromhex(
     "31c0 8ed8 8ec0 b80102 b90200 b600 bb0080 cd13 7211 be0080 ac 84c0 7409 b40e bb0700 cd10 ebf2 b021 e6f4")
 # xor ax, ax; ds = es = 0; int 13h: the second sector to 0x8000; each character by int 10h; 0x21 to port 0xf4
@@ -155,7 +225,7 @@ def boot_disk():
 def judge_all(found, text, parts):
     judge = Judge()
     judge("== end" in text, "the machine ran all of it")
-    names = ["doctor", "contract", "unit", "boot 1", "boot 2", "disk 1", "disk 2", "firmware", "auto"]
+    names = ["doctor", "contract", "unit", "boot 1", "boot 2", "disk 1", "disk 2", "switch", "vectors", "firmware", "auto"]
     for name in [n for n in names if n.split()[0].replace("disk", "boot") in parts]:
         lines, status = found.get(name, ("", None))
         if name == "contract":
@@ -176,6 +246,12 @@ def judge_all(found, text, parts):
             judge("served over virtio-net" in lines, f"{name}: virtio-net carries a page")
             judge("inner: done" in lines and "Power down" in lines, f"{name}: powers off")
             judge(not re.search(r"WARNING|BUG:|Oops|Call Trace|soft lockup", lines), f"{name}: the kernel complains of nothing")
+        if name == "switch":
+            judge_switch(judge, lines)
+        if name == "vectors":
+            judge("triune: engine kvm" in lines and "inner: done" in lines, f"{name}: goes from bt to kvm, and to its end")
+            judge(lines.count("avx: right") == 4, f"{name}: AVX2 programs compute the same as general registers do")
+            judge(re.search(r"^returns from KVM to user space +[1-9]", lines, re.M), f"{name}: KVM counts its exits")
         if name.startswith("disk"):
             judge(len(set(lines.split("\n")[:2])) == 1, f"{name}: what virtio-blk wrote is in the image")
         if name == "firmware":
@@ -208,7 +284,7 @@ def main():
     busybox = os.path.join(guest, "busybox/bin/busybox")
     parts = options.only.split(",") if options.only else list(PARTS)
     script = BEGIN + "".join(PARTS[part] for part in parts) + END
-    for word, value in (("LIMIT", options.limit // 3), ("FILTER", options.filter), ("PORT", 8080), ("CPU", CPU)):
+    for word, value in (("LIMIT", options.limit // 3), ("FILTER", options.filter), ("PORT", 8080), ("CPU", CPU), ("SWITCHES", 18)):
         script = script.replace(word, str(value))
     inner = INNER.replace("PORT", "8080")
 
@@ -222,9 +298,16 @@ def main():
         inner_initrd, short_initrd, outer = (os.path.join(scratch, n) for n in ("inner", "inner-short", "outer"))
         base = os.path.join(guest, "initrd")
         make_initrd(inner_initrd, base=base, add=[[write("inner.sh", inner) + "=/autorun"]])
+        make_initrd(os.path.join(scratch, "inner-switched"), base=base, add=[[write("switched.sh", SWITCHED) + "=/autorun"]])
+        avx = os.path.join(scratch, "avx_state")
+        subprocess.run(["cc", "-O2", "-mavx2", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-no-pie", "-o",
+                        avx, os.path.join(ROOT, "tests/system/kernels/avx_state.c")], check=True)
+        make_initrd(os.path.join(scratch, "inner-vectors"), base=base,
+                    add=[[write("vectors.sh", VECTORS) + "=/autorun"], [avx + "=/avx_state"]])
         make_initrd(short_initrd, base=base, add=[[write("short.sh", "echo inner: up\n") + "=/autorun"]])
         guests = os.path.join(build, "guests")
         files = [[f"{p}=/kvm/{os.path.basename(p)}"] for p in programs + [inner_initrd, short_initrd]]
+        files += [[f"{os.path.join(scratch, n)}=/kvm/{n}"] for n in ("inner-switched", "inner-vectors")]
         files += [[f"{os.path.join(guest, 'vmlinuz')}=/kvm/vmlinuz"], [f"{options.firmware}=/kvm/bios.bin"]]
         files += [[write("boot.img", boot_disk()) + "=/kvm/boot.img"]]
         files += [[f"{os.path.join(guests, n)}={os.path.join(guests, n)}"] for n in os.listdir(guests) if n.endswith(".bin")]

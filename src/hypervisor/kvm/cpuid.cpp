@@ -81,6 +81,12 @@ x86::CpuModel limit_model(const x86::CpuModel& model, const CpuidTable& supporte
     return limited;
 }
 
+Result<x86::CpuModel> model_for(const Device& device, const x86::CpuModel& model) {
+    const auto supported = supported_cpuid(device);
+    if (!supported) return std::unexpected(supported.error());
+    return limit_model(model, *supported, device.has(KVM_CAP_TSC_DEADLINE_TIMER));
+}
+
 CpuidTable vcpu_cpuid(const x86::CpuModel& model, unsigned index) {
     // The kernel itself follows CR4.OSXSAVE, XCR0 and IA32_APIC_BASE (kvm_update_cpuid_runtime).
     const x86::CpuidContext context{.apic_id = index};

@@ -22,6 +22,9 @@ Result<CpuidTable> supported_cpuid(const Device& device);
 /// caches, clocks) stays the model's own, so that a guest sees the same processor under every engine.
 x86::CpuModel limit_model(const x86::CpuModel& model, const CpuidTable& supported, bool tsc_deadline);
 
+/// limit_model() by what `device` says.
+Result<x86::CpuModel> model_for(const Device& device, const x86::CpuModel& model);
+
 /// The table of the vCPU whose APIC id is `index`.
 CpuidTable vcpu_cpuid(const x86::CpuModel& model, unsigned index);
 

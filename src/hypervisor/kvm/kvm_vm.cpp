@@ -21,12 +21,7 @@ public:
         return std::move(*vcpu);
     }
 
-    void set_gsi(unsigned gsi, bool level) override {
-        kvm_irq_level line{};
-        line.irq = gsi;
-        line.level = level;
-        call(state_->fd(), KVM_IRQ_LINE, &line);
-    }
+    void set_gsi(unsigned gsi, bool level) override { state_->set_gsi(gsi, level); }
 
     void signal_msi(u64 address, u32 data) override {
         kvm_msi msi{};
@@ -35,6 +30,9 @@ public:
         msi.data = data;
         call(state_->fd(), KVM_SIGNAL_MSI, &msi);
     }
+
+    Result<ChipState> chip_state() override { return state_->chip_state(); }
+    Result<void> set_chip_state(const ChipState& s) override { return state_->set_chip_state(s); }
 
     Result<void> add_io_event(const IoEvent& event) override {
         return set_io_event(state_->fd(), event, true);
@@ -66,6 +64,12 @@ private:
 
 }  // namespace
 }  // namespace kvm
+
+Result<x86::CpuModel> limit_to_kvm(const x86::CpuModel& model) {
+    const auto device = kvm::Device::open();
+    if (!device) return std::unexpected(device.error());
+    return kvm::model_for(*device, model);
+}
 
 Result<std::unique_ptr<Vm>> make_kvm_vm(const VmConfig& config) {
     auto state = kvm::VmState::create(config);

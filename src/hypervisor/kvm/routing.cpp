@@ -31,7 +31,7 @@ kvm_irq_routing_entry to_message(u32 gsi, u64 address, u32 data) {
 
 }  // namespace
 
-Result<void> Routing::publish_locked() {
+Result<void> Routing::publish() {
     std::vector<kvm_irq_routing_entry> entries;
     for (u32 gsi = 0; gsi < lines; ++gsi) {
         if (gsi == 2) continue;
@@ -48,17 +48,17 @@ Result<void> Routing::publish_locked() {
 }
 
 Result<void> Routing::set_lines() {
-    const std::lock_guard lock(mutex_);
-    return publish_locked();
+    const base::MutexLock lock(mutex_);
+    return publish();
 }
 
 Result<u32> Routing::add_message(u64 address, u32 data) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     u32 gsi = lines;
     while (messages_.contains(gsi)) ++gsi;
     if (gsi >= max_routes_) return fail("KVM: no free entry in the interrupt routing table", ENOSPC);
     messages_[gsi] = {address, data};
-    if (auto r = publish_locked(); !r) {
+    if (auto r = publish(); !r) {
         messages_.erase(gsi);
         return std::unexpected(r.error());
     }
@@ -66,13 +66,13 @@ Result<u32> Routing::add_message(u64 address, u32 data) {
 }
 
 bool Routing::exists(u32 gsi) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     return gsi < lines || messages_.contains(gsi);
 }
 
 void Routing::remove_message(u32 gsi) {
-    const std::lock_guard lock(mutex_);
-    if (messages_.erase(gsi)) (void)publish_locked();
+    const base::MutexLock lock(mutex_);
+    if (messages_.erase(gsi)) (void)publish();
 }
 
 }  // namespace triune::hypervisor::kvm

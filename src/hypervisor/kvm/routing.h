@@ -5,8 +5,8 @@
 #include <linux/kvm.h>
 
 #include <map>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "base/types.h"
 
@@ -32,16 +32,16 @@ public:
     bool exists(u32 gsi);
 
 private:
-    Result<void> publish_locked();
+    Result<void> publish() REQUIRES(mutex_);
 
     int vm_;
     unsigned max_routes_;
-    std::mutex mutex_;
     struct Message {
         u64 address;
         u32 data;
     };
-    std::map<u32, Message> messages_;
+    base::Mutex mutex_;
+    std::map<u32, Message> messages_ GUARDED_BY(mutex_);
 };
 
 }  // namespace triune::hypervisor::kvm

@@ -32,15 +32,17 @@ bool RunPage::map(int vcpu, size_t bytes) {
 Result<std::unique_ptr<KvmVcpu>> KvmVcpu::create(std::shared_ptr<VmState> vm, unsigned index) {
     base::Fd fd(call(vm->fd(), KVM_CREATE_VCPU, index));
     if (!fd) return fail_errno("KVM: vCPU " + std::to_string(index) + " cannot be created");
-    std::unique_ptr<KvmVcpu> vcpu(new KvmVcpu(std::move(vm), std::move(fd)));
-    if (auto r = vcpu->set_up(index); !r) return std::unexpected(r.error());
+    std::unique_ptr<KvmVcpu> vcpu(new KvmVcpu(std::move(vm), std::move(fd), index));
+    if (auto r = vcpu->set_up(); !r) return std::unexpected(r.error());
     return vcpu;
 }
 
-Result<void> KvmVcpu::set_up(unsigned index) {
+KvmVcpu::~KvmVcpu() { vm_->set_vcpu(index_, -1); }
+
+Result<void> KvmVcpu::set_up() {
     if (!run_.map(fd_.get(), vm_->device().run_bytes()))
         return fail_errno("KVM: the run structure cannot be mapped");
-    if (auto r = set_cpuid(fd_.get(), vcpu_cpuid(vm_->model(), index)); !r) return r;
+    if (auto r = set_cpuid(fd_.get(), vcpu_cpuid(vm_->model(), index_)); !r) return r;
     if (vm_->device().has(KVM_CAP_ENFORCE_PV_FEATURE_CPUID)) {
         // A paravirtual feature that CPUID does not show does not exist.
         kvm_enable_cap enable{};
@@ -49,14 +51,16 @@ Result<void> KvmVcpu::set_up(unsigned index) {
         if (call(fd_.get(), KVM_ENABLE_CAP, &enable) < 0)
             return fail_errno("KVM: KVM_CAP_ENFORCE_PV_FEATURE_CPUID");
     }
-    state_.emplace(fd_.get(), vm_->device(), vm_->model().has("pku"));
+    state_.emplace(fd_.get(), vm_->device(), vm_->model().has("pku"), true);
     kernel_stats_.emplace(fd_.get());
     accept_kicks();
     x86::VcpuState start;
     x86::reset_state(start, false);
     start.tsc_offset = vm_->tsc_offset();
-    start.waiting_for_sipi = index != 0;
-    return state_->write(start);
+    start.waiting_for_sipi = index_ != 0;
+    if (auto r = state_->write(start); !r) return r;
+    vm_->set_vcpu(index_, fd_.get());
+    return {};
 }
 
 // -- contract ---------------------------------------------------------------------------------------
@@ -67,7 +71,16 @@ void KvmVcpu::note(const Result<void>& r) {
 
 x86::VcpuState KvmVcpu::state() {
     auto s = state_->read();
-    if (s) return *s;
+    if (s) {
+        s->amd_hwcr = unknown_to_kvm_.amd_hwcr;
+        s->amd_de_cfg = unknown_to_kvm_.amd_de_cfg;
+        // Written there, it would have KVM write to the guest's memory once more.
+        u64 wall_clock = 0;
+        s->kvm_wall_clock_msr = get_msr(fd_.get(), msr_wall_clock, wall_clock) && wall_clock
+                                    ? wall_clock
+                                    : unknown_to_kvm_.wall_clock_msr;
+        return *s;
+    }
     note(std::unexpected(s.error()));
     return {};
 }
@@ -75,6 +88,7 @@ x86::VcpuState KvmVcpu::state() {
 void KvmVcpu::set_state(const x86::VcpuState& s) {
     // Slots that were switched meanwhile, which the caller says by this (memory/slot_switch.h).
     note(vm_->map_memory());
+    unknown_to_kvm_ = {s.amd_hwcr, s.amd_de_cfg, s.kvm_wall_clock_msr};
     note(state_->write(s));
 }
 

@@ -38,6 +38,7 @@ private:
 class KvmVcpu final : public Vcpu {
 public:
     static Result<std::unique_ptr<KvmVcpu>> create(std::shared_ptr<VmState> vm, unsigned index);
+    ~KvmVcpu() override;
 
     Exit run() override;
     void kick() override;
@@ -47,8 +48,9 @@ public:
     [[nodiscard]] const observe::Counters& counters() const override { return counters_; }
 
 private:
-    KvmVcpu(std::shared_ptr<VmState> vm, base::Fd fd) : vm_(std::move(vm)), fd_(std::move(fd)) {}
-    Result<void> set_up(unsigned index);
+    KvmVcpu(std::shared_ptr<VmState> vm, base::Fd fd, unsigned index)
+        : vm_(std::move(vm)), fd_(std::move(fd)), index_(index) {}
+    Result<void> set_up();
     /// The loop of run(), without the kernel's statistics.
     Exit run_until_exit();
     /// Acts on what KVM_RUN came back with. Empty: go on.
@@ -63,10 +65,16 @@ private:
 
     std::shared_ptr<VmState> vm_;
     base::Fd fd_;
+    const unsigned index_;
     RunPage run_;
     std::optional<StateAccess> state_;
     std::optional<KernelStats> kernel_stats_;
     observe::Counters counters_;
+    /// State that goes along with the vCPU, and that KVM has no place for.
+    struct {
+        u64 amd_hwcr = x86::VcpuState{}.amd_hwcr, amd_de_cfg = x86::VcpuState{}.amd_de_cfg,
+            wall_clock_msr = 0;
+    } unknown_to_kvm_;
     std::optional<std::string> broken_;
     DebugRegisters debug_;
     /// The last exit's instruction is finished by the next KVM_RUN (api.rst, KVM_EXIT_IO).

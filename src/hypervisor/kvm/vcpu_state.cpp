@@ -13,13 +13,13 @@ namespace {
 
 using x86::VcpuState;
 
-constexpr u32 msr_tsc = 0x10;
 constexpr size_t xstate_bv_at = 512;
 constexpr u64 xfeature_pkru = 1 << 9;
 
 std::unexpected<Error> refused(const char* what) { return fail_errno(std::string("KVM: ") + what); }
 
-/// One MSR's value in or out.
+}  // namespace
+
 bool get_msr(int vcpu, u32 index, u64& value) {
     kvm_msr_entry e{};
     e.index = index;
@@ -37,9 +37,25 @@ bool set_msr(int vcpu, u32 index, u64 value) {
     return call(vcpu, abi::set_msrs, table.header()) == 1;
 }
 
+namespace {
+
+constexpr u8 vector_db = 1;
+
 u32 run_state(const VcpuState& s) {
+    if (s.sipi_pending && (s.waiting_for_sipi || s.init_pending)) return KVM_MP_STATE_SIPI_RECEIVED;
     if (s.waiting_for_sipi) return KVM_MP_STATE_INIT_RECEIVED;
     return s.halted ? KVM_MP_STATE_HALTED : KVM_MP_STATE_RUNNABLE;
+}
+
+u8 shadow_from_kvm(u8 shadow) {
+    if (!shadow) return x86::shadow::none;
+    // AMD-V has one bit for both, and KVM then tells of both.
+    return shadow & KVM_X86_SHADOW_INT_STI ? x86::shadow::sti : x86::shadow::mov_ss;
+}
+
+u8 shadow_to_kvm(u8 shadow) {
+    if (!shadow) return 0;
+    return shadow == x86::shadow::mov_ss ? KVM_X86_SHADOW_INT_MOV_SS : KVM_X86_SHADOW_INT_STI;
 }
 
 }  // namespace
@@ -114,6 +130,32 @@ void from_kvm_sregs(VcpuState& s, const kvm_sregs& r) {
     s.efer = r.efer;
 }
 
+// The page-directory-pointer entries of PAE paging are registers of the processor: what memory holds may be
+// newer (Intel SDM 3A 4.4.1). KVM_SET_SREGS has read them from memory.
+
+static bool has_pdptes(const VcpuState& s) {
+    return (s.cr0 & x86::cr0::pg) && (s.cr4 & x86::cr4::pae) && !(s.efer & x86::efer::lma);
+}
+
+Result<void> StateAccess::read_pdptes(VcpuState& s) const {
+    if (!sregs2_ || !has_pdptes(s)) return {};
+    kvm_sregs2 r{};
+    if (call(vcpu_, KVM_GET_SREGS2, &r) < 0) return refused("KVM_GET_SREGS2");
+    if (r.flags & KVM_SREGS2_FLAGS_PDPTRS_VALID)
+        for (size_t i = 0; i < s.pdpte.size(); ++i) s.pdpte[i] = r.pdptrs[i];
+    return {};
+}
+
+Result<void> StateAccess::write_pdptes(const VcpuState& s) const {
+    if (!sregs2_ || !has_pdptes(s)) return {};
+    kvm_sregs2 r{};
+    if (call(vcpu_, KVM_GET_SREGS2, &r) < 0) return refused("KVM_GET_SREGS2");
+    for (size_t i = 0; i < s.pdpte.size(); ++i) r.pdptrs[i] = s.pdpte[i];
+    r.flags |= KVM_SREGS2_FLAGS_PDPTRS_VALID;
+    if (call(vcpu_, KVM_SET_SREGS2, &r) < 0) return refused("KVM_SET_SREGS2");
+    return {};
+}
+
 // -- MSRs -------------------------------------------------------------------------------------------
 
 const std::vector<StateAccess::Msr>& StateAccess::all_msrs() {
@@ -136,7 +178,6 @@ const std::vector<StateAccess::Msr>& StateAccess::all_msrs() {
             add(0x268 + i, [](VcpuState& s, u32 msr) { return &s.mtrr_fixed[3 + msr - 0x268]; });
         add(0x277, [](VcpuState& s, u32) { return &s.pat; });
         add(0x2ff, [](VcpuState& s, u32) { return &s.mtrr_def_type; });
-        add(0x4b564d00, [](VcpuState& s, u32) { return &s.kvm_wall_clock_msr; });
         add(0x4b564d01, [](VcpuState& s, u32) { return &s.kvmclock_msr; });
         add(0xc0000081, [](VcpuState& s, u32) { return &s.star; });
         add(0xc0000082, [](VcpuState& s, u32) { return &s.lstar; });
@@ -226,13 +267,25 @@ Result<void> StateAccess::write_extended(const VcpuState& s) const {
 
 // -- events -----------------------------------------------------------------------------------------
 
+// An exception of a fault's kind that is being delivered is not part of the state: its instruction meets it
+// again. One of a trap's kind waits for the next instruction, and so does an NMI.
 Result<void> StateAccess::read_events(VcpuState& s) const {
     kvm_vcpu_events events{};
     if (call(vcpu_, KVM_GET_VCPU_EVENTS, &events) < 0) return refused("KVM_GET_VCPU_EVENTS");
+    s.interrupt_shadow = shadow_from_kvm(events.interrupt.shadow);
+    s.nmi_blocked = events.nmi.masked && !events.nmi.injected;
+    s.nmi_pending = static_cast<u8>((events.nmi.pending != 0) + (events.nmi.injected != 0));
+    const auto& e = events.exception;
+    if ((e.injected || e.pending) && e.nr == vector_db) s.pending_debug = s.dr[6] & x86::dr6::bs;
+    return {};
+}
+
+// What has come for a vCPU that does not run (INIT, start-up) takes effect when its run state is asked for:
+// before anything else is read.
+Result<void> StateAccess::read_run_state(VcpuState& s) const {
+    if (!kernel_apic_) return {};
     kvm_mp_state mp{};
     if (call(vcpu_, KVM_GET_MP_STATE, &mp) < 0) return refused("KVM_GET_MP_STATE");
-    s.interrupt_shadow = events.interrupt.shadow != 0;
-    s.nmi_blocked = events.nmi.masked != 0;
     s.halted = mp.mp_state == KVM_MP_STATE_HALTED;
     s.waiting_for_sipi =
         mp.mp_state == KVM_MP_STATE_UNINITIALIZED || mp.mp_state == KVM_MP_STATE_INIT_RECEIVED;
@@ -240,16 +293,35 @@ Result<void> StateAccess::read_events(VcpuState& s) const {
 }
 
 Result<void> StateAccess::write_events(const VcpuState& s, kvm_vcpu_events events) const {
-    events.flags = KVM_VCPUEVENT_VALID_SHADOW | (events.flags & KVM_VCPUEVENT_VALID_PAYLOAD);
-    if (!s.interrupt_shadow)
-        events.interrupt.shadow = 0;
-    else if (!events.interrupt.shadow)
-        events.interrupt.shadow = KVM_X86_SHADOW_INT_STI;
-    events.nmi.masked = s.nmi_blocked != 0;
+    events.flags = KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_NMI_PENDING |
+                   (events.flags & KVM_VCPUEVENT_VALID_PAYLOAD);
+    if (!s.interrupt_shadow || shadow_from_kvm(events.interrupt.shadow) != s.interrupt_shadow)
+        events.interrupt.shadow = shadow_to_kvm(s.interrupt_shadow);
+    if (s.pending_debug && !events.exception.injected) {
+        events.exception = {};
+        events.exception.injected = 1;
+        events.exception.nr = vector_db;
+    }
+    // One that is being delivered blocks others, and is among those that wait.
+    const bool delivering = events.nmi.injected;
+    events.nmi.masked = s.nmi_blocked || delivering;
+    events.nmi.pending = static_cast<u8>(s.nmi_pending - (s.nmi_pending && delivering));
+    if (kernel_apic_ && s.init_pending) {
+        events.flags |= KVM_VCPUEVENT_VALID_SMM;
+        events.smi = {};
+        events.smi.latched_init = 1;
+    }
+    if (kernel_apic_ && s.sipi_pending) {
+        events.flags |= KVM_VCPUEVENT_VALID_SIPI_VECTOR;
+        events.sipi_vector = s.sipi_vector;
+    }
     if (call(vcpu_, KVM_SET_VCPU_EVENTS, &events) < 0) return refused("KVM_SET_VCPU_EVENTS");
+    if (!kernel_apic_) return {};
     kvm_mp_state mp{};
-    if (call(vcpu_, KVM_GET_MP_STATE, &mp) < 0) return refused("KVM_GET_MP_STATE");
-    if (mp.mp_state == run_state(s)) return {};
+    if (!s.init_pending && !s.sipi_pending) {
+        if (call(vcpu_, KVM_GET_MP_STATE, &mp) < 0) return refused("KVM_GET_MP_STATE");
+        if (mp.mp_state == run_state(s)) return {};
+    }
     mp.mp_state = run_state(s);
     if (call(vcpu_, KVM_SET_MP_STATE, &mp) < 0) return refused("KVM_SET_MP_STATE");
     return {};
@@ -257,8 +329,11 @@ Result<void> StateAccess::write_events(const VcpuState& s, kvm_vcpu_events event
 
 // -- all of it --------------------------------------------------------------------------------------
 
-StateAccess::StateAccess(int vcpu, const Device& device, bool pku)
-    : vcpu_(vcpu), xcrs_(device.has(KVM_CAP_XCRS)) {
+StateAccess::StateAccess(int vcpu, const Device& device, bool pku, bool kernel_apic)
+    : vcpu_(vcpu),
+      kernel_apic_(kernel_apic),
+      xcrs_(device.has(KVM_CAP_XCRS)),
+      sregs2_(device.has(KVM_CAP_SREGS2)) {
     const kvm_device_attr attribute{.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET};
     tsc_attribute_ = call(vcpu, KVM_HAS_DEVICE_ATTR, &attribute) == 0;
     const u32 offset = x86::host_cpuid(0xd, 9).ebx;
@@ -298,11 +373,13 @@ Result<VcpuState> StateAccess::read() const {
     kvm_regs regs{};
     kvm_sregs sregs{};
     kvm_debugregs debug{};
+    if (auto r = read_run_state(s); !r) return std::unexpected(r.error());
     if (call(vcpu_, KVM_GET_REGS, &regs) < 0) return refused("KVM_GET_REGS");
     if (call(vcpu_, KVM_GET_SREGS, &sregs) < 0) return refused("KVM_GET_SREGS");
     if (call(vcpu_, KVM_GET_DEBUGREGS, &debug) < 0) return refused("KVM_GET_DEBUGREGS");
     from_kvm_regs(s, regs);
     from_kvm_sregs(s, sregs);
+    if (auto r = read_pdptes(s); !r) return std::unexpected(r.error());
     for (unsigned i = 0; i < 4; ++i) s.dr[i] = debug.db[i];
     s.dr[6] = debug.dr6;
     s.dr[7] = debug.dr7;
@@ -325,11 +402,12 @@ Result<void> StateAccess::write(const VcpuState& s) const {
     std::memset(sregs.interrupt_bitmap, 0, sizeof sregs.interrupt_bitmap);
     to_kvm_sregs(sregs, s);
     if (call(vcpu_, KVM_SET_SREGS, &sregs) < 0) return refused("KVM_SET_SREGS");
+    if (auto r = write_pdptes(s); !r) return r;
     if (auto r = write_extended(s); !r) return r;
     if (auto r = write_msrs(s); !r) return r;
     kvm_debugregs debug{};
     for (unsigned i = 0; i < 4; ++i) debug.db[i] = s.dr[i];
-    debug.dr6 = s.dr[6];
+    debug.dr6 = s.dr[6] | s.pending_debug;
     debug.dr7 = s.dr[7];
     if (call(vcpu_, KVM_SET_DEBUGREGS, &debug) < 0) return refused("KVM_SET_DEBUGREGS");
     // KVM_SET_REGS forgets an exception that is being delivered.

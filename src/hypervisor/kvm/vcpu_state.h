@@ -19,12 +19,18 @@ void from_kvm_regs(x86::VcpuState& s, const kvm_regs& r);
 void to_kvm_sregs(kvm_sregs& r, const x86::VcpuState& s);
 void from_kvm_sregs(x86::VcpuState& s, const kvm_sregs& r);
 
+inline constexpr u32 msr_tsc = 0x10, msr_apic_base = 0x1b, msr_tsc_deadline = 0x6e0,
+                     msr_wall_clock = 0x4b564d00;
+/// One MSR's value in or out.
+bool get_msr(int vcpu, u32 index, u64& value);
+bool set_msr(int vcpu, u32 index, u64 value);
+
 /// One vCPU's architectural state, both ways. All calls on the vCPU's thread, outside KVM_RUN.
 class StateAccess {
 public:
     /// Finds out which MSRs and which TSC interface this KVM has. After KVM_SET_CPUID2. `pku`: the guest
-    /// has protection keys.
-    StateAccess(int vcpu, const Device& device, bool pku);
+    /// has protection keys. `kernel_apic`: KVM has the local APIC, and with it halts, INIT and start-up.
+    StateAccess(int vcpu, const Device& device, bool pku, bool kernel_apic);
 
     Result<x86::VcpuState> read() const;
     Result<void> write(const x86::VcpuState& s) const;
@@ -41,13 +47,16 @@ private:
     Result<void> write_msrs(const x86::VcpuState& s) const;
     Result<void> read_extended(x86::VcpuState& s) const;
     Result<void> write_extended(const x86::VcpuState& s) const;
+    Result<void> read_pdptes(x86::VcpuState& s) const;
+    Result<void> write_pdptes(const x86::VcpuState& s) const;
+    Result<void> read_run_state(x86::VcpuState& s) const;
     Result<void> read_events(x86::VcpuState& s) const;
     /// `events`: what KVM was delivering, where that still belongs to the state.
     Result<void> write_events(const x86::VcpuState& s, kvm_vcpu_events events) const;
     [[nodiscard]] Result<u64> tsc_offset() const;
 
     int vcpu_;
-    bool xcrs_, tsc_attribute_;
+    bool kernel_apic_, xcrs_, sregs2_, tsc_attribute_ = false;
     unsigned pkru_offset_;  ///< in the XSAVE area; 0: no PKRU
     std::vector<Msr> msrs_;
 };

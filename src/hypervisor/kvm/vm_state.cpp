@@ -41,16 +41,21 @@ Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
 }
 
 bool VmState::take_index(unsigned index) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (taken_[index]) return false;
     taken_[index] = true;
     return true;
 }
 
+void VmState::set_vcpu(unsigned index, int fd) {
+    const base::MutexLock lock(mutex_);
+    vcpus_[index] = fd;
+}
+
 Result<void> VmState::choose_model() {
-    const auto supported = supported_cpuid(device_);
-    if (!supported) return std::unexpected(supported.error());
-    model_ = limit_model(config_.cpu, *supported, device_.has(KVM_CAP_TSC_DEADLINE_TIMER));
+    auto model = model_for(device_, config_.cpu);
+    if (!model) return std::unexpected(model.error());
+    model_ = std::move(*model);
     return {};
 }
 
@@ -100,7 +105,7 @@ Result<void> VmState::map_memory() {
     const auto same = [](const memory::Slot& a, const memory::Slot& b) {
         return a.size == b.size && a.host == b.host && a.readonly == b.readonly;
     };
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     mapped_.resize(slots.size());
     // KVM changes neither size nor place nor rights of a slot: it goes and comes again.
     for (unsigned i = 0; i < slots.size(); ++i) {
@@ -119,7 +124,7 @@ Result<void> VmState::map_memory() {
 
 Result<void> VmState::set_dirty_log(unsigned slot, bool on) {
     if (auto r = dma_log_.set(slot, on); !r) return r;
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     Mapped& m = mapped_[slot];
     m.log = on;
     if (!m.slot.size) return {};

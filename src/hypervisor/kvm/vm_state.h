@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
+#include "base/mutex.h"
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/kvm/cpuid.h"
 #include "hypervisor/kvm/device.h"
@@ -34,6 +35,12 @@ public:
     Result<memory::PageBitmap> take_dirty_log(unsigned slot);
     /// True once for each index.
     bool take_index(unsigned index);
+    /// A vCPU's descriptor; -1: it is gone.
+    void set_vcpu(unsigned index, int fd);
+
+    void set_gsi(unsigned gsi, bool level);
+    Result<ChipState> chip_state();
+    Result<void> set_chip_state(const ChipState& s);
 
 private:
     struct Mapped {
@@ -45,10 +52,13 @@ private:
           device_(std::move(device)),
           fd_(std::move(fd)),
           dma_log_(*config.memory),
-          taken_(config.cpus) {}
+          taken_(config.cpus),
+          vcpus_(config.cpus, -1) {}
     Result<void> set_memory(unsigned number, const memory::Slot& slot, bool log) const;
     Result<void> choose_model();
     Result<void> create_chips();
+    /// Descriptors of all vCPUs.
+    Result<std::vector<int>> all_vcpus();
     Result<void> set_policy();
 
     VmConfig config_;
@@ -58,9 +68,11 @@ private:
     u64 tsc_offset_ = 0;
     std::optional<Routing> routing_;
     memory::DirtyLog dma_log_;
-    std::mutex mutex_;
-    std::vector<Mapped> mapped_;  ///< by slot
-    std::vector<bool> taken_;
+    std::atomic<u32> levels_{0};  ///< of the lines, by GSI, as set_gsi() was told
+    base::Mutex mutex_;
+    std::vector<Mapped> mapped_ GUARDED_BY(mutex_);  ///< by slot
+    std::vector<bool> taken_ GUARDED_BY(mutex_);
+    std::vector<int> vcpus_ GUARDED_BY(mutex_);
 };
 
 }  // namespace triune::hypervisor::kvm
