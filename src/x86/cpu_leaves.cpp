@@ -25,6 +25,17 @@ constexpr u64 apic_bus_hz = 1'000'000'000;
 /// Bits of leaf 1 EDX that AMD repeats in leaf 0x80000001 EDX.
 constexpr u32 amd_mirrored = 0x0183f3ff;
 
+/// One of the three leaves that tell the TSC's rate.
+CpuidResult tsc_leaf(u32 leaf, u64 hz) {
+    const u32 khz = static_cast<u32>(hz / 1000), mhz = static_cast<u32>((hz + 500'000) / 1'000'000);
+    const TscRatio ratio = tsc_ratio(hz);
+    switch (leaf) {
+        case 0x15: return {ratio.denominator, ratio.numerator, apic_bus_hz, 0};
+        case 0x16: return {mhz, mhz, 100, 0};
+        default: return {khz, apic_bus_hz / 1000, 0, 0};
+    }
+}
+
 class Leaves {
 public:
     Leaves(CpuModel& model, const CpuIdentity& id, const std::vector<bool>& enabled)
@@ -53,10 +64,7 @@ public:
         topology();
         if (one.ecx & 1u << 26) xsave();
         if (id_.intel()) {
-            const TscRatio ratio = tsc_ratio(model_.tsc_hz);
-            add(0x15, {ratio.denominator, ratio.numerator, apic_bus_hz, 0});
-            const u32 mhz = static_cast<u32>((model_.tsc_hz + 500'000) / 1'000'000);
-            add(0x16, {mhz, mhz, 100, 0});
+            for (const u32 leaf : {0x15u, 0x16u}) add(leaf, tsc_leaf(leaf, model_.tsc_hz));
         }
     }
 
@@ -83,7 +91,7 @@ public:
         constexpr u32 nop_io_delay = 1 << 1, clocksource2 = 1 << 3, clocksource_stable = 1 << 24;
         add(0x40000000, {max_hypervisor, 0x4b4d564b, 0x564b4d56, 0x4d});  // "KVMKVMKVM"
         add(0x40000001, {nop_io_delay | clocksource2 | clocksource_stable, 0, 0, 0});
-        add(0x40000010, {static_cast<u32>(model_.tsc_hz / 1000), apic_bus_hz / 1000, 0, 0});
+        add(0x40000010, tsc_leaf(0x40000010, model_.tsc_hz));
     }
 
     void extended() {
@@ -220,6 +228,13 @@ TscRatio tsc_ratio(u64 hz) {
         best_error = error;
     }
     return best;
+}
+
+void state_tsc_rate(CpuModel& model, u64 hz) {
+    model.tsc_hz = hz;
+    for (CpuModel::Leaf& leaf : model.leaves)
+        if (leaf.function == 0x15 || leaf.function == 0x16 || leaf.function == 0x40000010)
+            leaf.value = tsc_leaf(leaf.function, hz);
 }
 
 void add_leaves(CpuModel& model, const CpuIdentity& id, const std::vector<bool>& enabled) {

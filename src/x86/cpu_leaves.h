@@ -23,6 +23,10 @@ struct CpuIdentity {
 /// are offered: enabled[i] for cpu_features[i].
 void add_leaves(CpuModel& model, const CpuIdentity& id, const std::vector<bool>& enabled);
 
+/// Has the model's leaves state another rate of the TSC than the one it runs at: a guest's clocks then run by
+/// that much faster or slower.
+void state_tsc_rate(CpuModel& model, u64 hz);
+
 /// Ratio of `hz` to a clock of 1 GHz as leaf 0x15 shows it: EBX / EAX. Kept so small that guests that
 /// multiply kHz in 32 bits do not overflow: exact for whole MHz, else mostly within 1 ppm, at worst (just
 /// beside simple ratios) 120 ppm. Guests that know the hypervisor leaves take the rate from there.

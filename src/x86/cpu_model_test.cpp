@@ -111,6 +111,16 @@ TEST(CpuModel, LevelsDifferByAvx) {
     }
 }
 
+TEST(CpuModel, StatesAnotherTscRateWherever) {
+    CpuModel m = synthetic(true, 1, 2'400'000'000);
+    state_tsc_rate(m, 19'200'000'000);
+    EXPECT_EQ(m.tsc_hz, 19'200'000'000u);
+    const CpuidResult ratio = m.lookup(0x15, 0);
+    EXPECT_EQ(u64{ratio.ecx} * ratio.ebx / ratio.eax, 19'200'000'000u);
+    EXPECT_EQ(m.lookup(0x16, 0).eax, 19'200u);
+    EXPECT_EQ(m.lookup(0x40000010, 0).eax, 19'200'000u);
+}
+
 TEST(CpuModel, PlusAndMinus) {
     const CpuModel m = make("host,-x2apic,-PCID,-sse4.2");
     EXPECT_FALSE(m.has("x2apic"));

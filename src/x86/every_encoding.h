@@ -11,7 +11,8 @@ namespace triune::x86 {
 
 /// Calls visit(bytes) with 15 bytes for each legacy opcode under each mandatory prefix and REX.W, and each
 /// VEX opcode of the three maps under each pp, W and L with vvvv 1111b and 1110b: with every ModRM.reg, a
-/// memory operand [rBX] (16-bit code: [BP+DI]) and every register operand.
+/// memory operand [rBX] (16-bit code: [BP+DI]), one with an index (gathers have no other) and every register
+/// operand.
 template <class Visit>
 void for_every_encoding(CodeSize size, Visit visit) {
     constexpr u8 prefixes[] = {0, 0x66, 0xf3, 0xf2};
@@ -20,9 +21,10 @@ void for_every_encoding(CodeSize size, Visit visit) {
         b.push_back(opcode);
         const size_t head = b.size();
         for (unsigned reg = 0; reg < 8; ++reg)
-            for (unsigned rm = 0; rm < 9; ++rm) {
+            for (unsigned rm = 0; rm < 10; ++rm) {
                 b.resize(head);
-                b.push_back(static_cast<u8>(rm < 8 ? 0xc0 | reg << 3 | rm : reg << 3 | 3));
+                b.push_back(static_cast<u8>(rm < 8 ? 0xc0 | reg << 3 | rm : reg << 3 | (rm == 8 ? 3 : 4)));
+                if (rm == 9) b.push_back(0x33);  // [rBX + rSI or XMM6]
                 b.resize(15);
                 visit(static_cast<const std::vector<u8>&>(b));
             }

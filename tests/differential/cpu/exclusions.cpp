@@ -44,10 +44,8 @@ bool by_mnemonic(const x86::Insn& i) {
         case ZYDIS_MNEMONIC_SGDT:
         case ZYDIS_MNEMONIC_SIDT:
         case ZYDIS_MNEMONIC_SMSW:
-        // Loads of TF, AC, NT.
+        // Loads of TF, AC, NT. POPFD and POPFQ get a value without them.
         case ZYDIS_MNEMONIC_POPF:
-        case ZYDIS_MNEMONIC_POPFD:
-        case ZYDIS_MNEMONIC_POPFQ:
         case ZYDIS_MNEMONIC_IRET:
         case ZYDIS_MNEMONIC_IRETD:
         case ZYDIS_MNEMONIC_IRETQ:
@@ -82,7 +80,7 @@ bool by_mnemonic(const x86::Insn& i) {
 
 }  // namespace
 
-bool excluded(const x86::Insn& i, bool) {
+bool excluded(const x86::Insn& i) {
     if (by_mnemonic(i)) return true;
     // Branches are made with targets of their own.
     if (i.is_branch) return true;

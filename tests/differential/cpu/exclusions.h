@@ -8,6 +8,6 @@ namespace triune::differential::cpu {
 
 /// Instructions that cannot be compared: their results are not reproducible or are about the host's
 /// own state, or they would leave the child.
-bool excluded(const x86::Insn& insn, bool wide);
+bool excluded(const x86::Insn& insn);
 
 }  // namespace triune::differential::cpu

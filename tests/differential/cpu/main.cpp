@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "differential/cpu/compare.h"
+#include "differential/cpu/coverage.h"
 #include "differential/cpu/program.h"
 
 namespace triune::differential::cpu {
@@ -19,15 +20,18 @@ struct Arguments {
     u64 seed = 1, count = 10000, first = 0, failures = 3;
     std::string model = "host";
     bool verbose = false;
+    bool coverage = false;  ///< make programs, count what is in them, run none
 };
 
 int usage(const char* wrong) {
-    fmt::print(stderr,
-               "{}\nusage: differential_cpu [--seed N] [--count N] [--first N] [--failures N] [--cpu MODEL] "
-               "[--verbose]\n"
-               "  --first N     begin with sequence N of the seed (a multiple of {})\n"
-               "  --failures N  stop after that many differences\n",
-               wrong, batch);
+    fmt::print(
+        stderr,
+        "{}\nusage: differential_cpu [--seed N] [--count N] [--first N] [--failures N] [--cpu MODEL] "
+        "[--verbose] [--coverage]\n"
+        "  --first N     begin with sequence N of the seed (a multiple of {})\n"
+        "  --failures N  stop after that many differences\n"
+        "  --coverage    make the sequences and count what is in them; fails if a form is never made\n",
+        wrong, batch);
     return 2;
 }
 
@@ -37,6 +41,10 @@ std::optional<Arguments> parse(int argc, char** argv) {
         const std::string_view name = argv[n];
         if (name == "--verbose") {
             a.verbose = true;
+            continue;
+        }
+        if (name == "--coverage") {
+            a.coverage = true;
             continue;
         }
         if (n + 1 >= argc) return std::nullopt;
@@ -94,9 +102,28 @@ void report(const Program& p, const Engines::Failure& f, const Arguments& a, u64
     std::fflush(stdout);
 }
 
+/// Each batch has a seed of its own, so that one can be run alone.
+Batch batch_at(ProgramMaker& maker, const Arguments& a, u64 first, u16 code32) {
+    maker.reseed(a.seed * 0x9e3779b97f4a7c15 + first);
+    return maker.make_batch((first / batch) % 4 == 3 ? code32 : u16{0});
+}
+
+/// What the sequences would be on a host that runs 32-bit code too.
+int cover(const Arguments& a, const x86::CpuModel& model) {
+    Coverage coverage(model.insns, true);
+    ProgramMaker maker(a.seed, model.insns);
+    for (u64 first = a.first / batch * batch; first < a.first + a.count; first += batch)
+        for (const Program& p : batch_at(maker, a, first, 0x23).programs) coverage.count(p);
+    const std::string missing = coverage.missing();
+    fmt::print("{}{} forms of instructions\n{}", a.verbose ? coverage.table() : "", coverage.forms(),
+               missing);
+    return missing.empty() ? 0 : 1;
+}
+
 int run(const Arguments& a) {
     const auto model = x86::make_cpu_model(a.model, 1);
     if (!model) return usage(model.error().message.c_str());
+    if (a.coverage) return cover(a, *model);
     auto native = NativeRunner::create();
     if (!native) return usage(native.error().message.c_str());
     Engines engines(**native, *model);
@@ -107,10 +134,7 @@ int run(const Arguments& a) {
     ProgramMaker maker(a.seed, model->insns);
     for (u64 first = a.first / batch * batch; first < a.first + a.count && failures < a.failures;
          first += batch) {
-        // Each batch has a seed of its own, so that one can be run alone.
-        const u64 seed = a.seed * 0x9e3779b97f4a7c15 + first;
-        maker.reseed(seed);
-        const Batch b = maker.make_batch((first / batch) % 4 == 3 ? (*native)->code32() : u16{0});
+        const Batch b = batch_at(maker, a, first, (*native)->code32());
         if (a.verbose)
             for (const Program& p : b.programs) fmt::print("{}\n", p.text());
         const auto r = engines.run(b, false);

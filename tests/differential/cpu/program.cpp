@@ -56,11 +56,13 @@ ProgramMaker::Forms ProgramMaker::find_forms(CodeSize size) const {
     const bool wide = size == CodeSize::bits64;
     const auto consider = [&](const std::vector<u8>& head, const Form& f) {
         std::vector<u8> b = head;
-        b.push_back(
-            static_cast<u8>(f.register_rm ? 0xc0 | f.reg << 3 | (f.register_rm - 1) : 0x03 | f.reg << 3));
+        b.push_back(static_cast<u8>(f.register_rm ? 0xc0 | f.reg << 3 | (f.register_rm - 1)
+                                                  : (f.vsib ? 0x04 : 0x03) | f.reg << 3));
+        if (f.vsib) b.push_back(0x33);
         b.resize(15);
         Insn i;
-        if (x86::decode(b, size, i, set_) != x86::DecodeStatus::ok || excluded(i, wide)) return;
+        if (x86::decode(b, size, i, set_) != x86::DecodeStatus::ok || excluded(i)) return;
+        if (f.vsib && !(i.memory() && i.memory()->vsib)) return;
         // VEX.vvvv matters: some must be 1111b.
         all[i.mnemonic].push_back(f);
     };
@@ -78,7 +80,7 @@ ProgramMaker::Forms ProgramMaker::find_forms(CodeSize size) const {
                             put_escape(head, static_cast<u8>(map));
                             head.push_back(static_cast<u8>(opcode));
                             consider(head, {static_cast<u8>(map), static_cast<u8>(opcode), prefix, 0, w, 0,
-                                            reg, rm});
+                                            reg, rm, false});
                         }
                         if (map == 0 || rm > 1) continue;
                         for (u8 wl = 0; wl < 4; ++wl)
@@ -92,8 +94,10 @@ ProgramMaker::Forms ProgramMaker::find_forms(CodeSize size) const {
                                                      : prefix == 2 ? 2
                                                                    : 3)),
                                     static_cast<u8>(opcode)};
-                                consider(head, {static_cast<u8>(map), static_cast<u8>(opcode), prefix,
-                                                static_cast<u8>(1 + vvvv), w, l, reg, rm});
+                                for (const bool vsib : {false, true})
+                                    if (!vsib || rm == 0)
+                                        consider(head, {static_cast<u8>(map), static_cast<u8>(opcode), prefix,
+                                                        static_cast<u8>(1 + vvvv), w, l, reg, rm, vsib});
                             }
                     }
     Forms f;
@@ -137,14 +141,15 @@ std::optional<Insn> ProgramMaker::encode(const Form& f, CodeSize size) {
         const u64 rm = fixed_rm ? f.register_rm - 1u : number() & 7;
         b.push_back(static_cast<u8>(0xc0 | f.reg << 3 | rm));
     } else {
-        b.push_back(static_cast<u8>((number() % 3) << 6 | f.reg << 3 | (number() & 7)));
+        const u64 rm = f.vsib ? 4 : number() & 7;
+        b.push_back(static_cast<u8>((number() % 3) << 6 | f.reg << 3 | rm));
     }
     // The opcode may have no ModRM, or its reg field may name a register: vary that, too.
     if (one_in(2)) b.back() = static_cast<u8>((b.back() & 0xc7) | (number() & 0x38));
     while (b.size() < 15) b.push_back(static_cast<u8>(number()));
     b.resize(15);
     Insn i;
-    if (x86::decode(b, size, i, set_) != x86::DecodeStatus::ok || excluded(i, wide)) return std::nullopt;
+    if (x86::decode(b, size, i, set_) != x86::DecodeStatus::ok || excluded(i)) return std::nullopt;
     return i;
 }
 
@@ -197,6 +202,15 @@ u64 ProgramMaker::target(unsigned bytes) {
     }
 }
 
+/// A gather's vector of indices becomes one of bytes: VPSRLD or VPSRLQ.
+bool ProgramMaker::small_indices(Program& p, const Insn& i, const Operand& m) {
+    const bool quad = i.mnemonic == ZYDIS_MNEMONIC_VGATHERQPS || i.mnemonic == ZYDIS_MNEMONIC_VGATHERQPD ||
+                      i.mnemonic == ZYDIS_MNEMONIC_VPGATHERQD || i.mnemonic == ZYDIS_MNEMONIC_VPGATHERQQ;
+    const u64 index = static_cast<u64>(m.index);
+    return append_bytes(p, {0xc4, index >= 8 ? 0xc1u : 0xe1u, (~index & 15) << 3 | 5, quad ? 0x73u : 0x72u,
+                            0xd0 | (index & 7), quad ? 56u : 24u});
+}
+
 /// Loads registers so that the memory operands of `i` lie where they are meant to.
 bool ProgramMaker::aim(Program& p, Insn& i) {
     for (u8 n = 0; n < i.operand_count; ++n) {
@@ -225,8 +239,8 @@ bool ProgramMaker::aim(Program& p, Insn& i) {
             return true;
         }
         u64 scaled = 0;
-        if (m.index >= 0 && m.vsib) continue;
-        if (m.index >= 0) {
+        if (m.vsib && !one_in(8) && !small_indices(p, i, m)) return false;
+        if (m.index >= 0 && !m.vsib) {
             if (m.index == m.base) continue;
             const u64 index = number() % 256;
             if (!move_immediate(p, static_cast<u8>(m.index), index)) return false;
@@ -254,58 +268,38 @@ bool ProgramMaker::add_random(Program& p) {
     const auto& list = f.by_mnemonic[number() % f.by_mnemonic.size()];
     auto i = encode(list[number() % list.size()], p.size());
     if (!i) return false;
-    // Loads of MXCSR take a value that the processor has.
-    if (i->mnemonic == ZYDIS_MNEMONIC_LDMXCSR || i->mnemonic == ZYDIS_MNEMONIC_VLDMXCSR) return false;
     const Program before = p;
-    if (aim(p, *i) && append(p, *i)) return true;
+    const bool mxcsr = i->mnemonic == ZYDIS_MNEMONIC_LDMXCSR || i->mnemonic == ZYDIS_MNEMONIC_VLDMXCSR;
+    const bool flags = i->mnemonic == ZYDIS_MNEMONIC_POPFQ || i->mnemonic == ZYDIS_MNEMONIC_POPFD;
+    if (mxcsr ? add_load_mxcsr(p, i->vex) : flags ? add_load_flags(p) : aim(p, *i) && append(p, *i))
+        return true;
     p = before;
     return false;
 }
 
-/// A jump, taken or not, over the instruction that follows; or a call and its return.
-bool ProgramMaker::add_branch(Program& p) {
-    Program rest = p;
-    switch (number() % 8) {
-        case 0: {  // call +0; pop
-            if (!append_bytes(p, {0xe8, 0, 0, 0, 0})) return false;
-            return append_bytes(p, {0x58});
-        }
-        case 1: {  // push of the address behind the RET; ret
-            const u64 after = p.start + p.code.size() + 6;
-            return append_bytes(p,
-                                {0x68, after & 0xff, after >> 8 & 0xff, after >> 16 & 0xff, after >> 24}) &&
-                   append_bytes(p, {0xc3});
-        }
-        case 2: {  // jump to a register
-            const u64 after = p.start + p.code.size() + 5 + 2;
-            return append_bytes(p,
-                                {0xb8, after & 0xff, after >> 8 & 0xff, after >> 16 & 0xff, after >> 24}) &&
-                   append_bytes(p, {0xff, 0xe0});
-        }
-        default: break;
-    }
-    const u32 undefined = p.undefined_flags;
-    for (unsigned tries = 0; tries < 20; ++tries) {
-        rest = p;
-        if (!append_bytes(rest, {0x90, 0x90}) && rest.code.size() > code_limit - 30) return false;
-        rest = p;
-        const u64 op = one_in(6) ? 0xe0 + number() % 4 : 0x70 + number() % 16;
-        if (!append_bytes(rest, {op, 0})) continue;
-        const size_t displacement = rest.code.size() - 1, at = rest.insns.size() - 1;
-        if (!add_random(rest)) continue;
-        const size_t skipped = rest.code.size() - displacement - 1;
-        if (skipped > 120) continue;
-        rest.code[displacement] = static_cast<u8>(skipped);
-        Insn again;
-        std::vector<u8> b(rest.code.begin() + static_cast<std::ptrdiff_t>(displacement - 1), rest.code.end());
-        b.resize(15);
-        if (x86::decode(b, rest.size(), again, set_) != x86::DecodeStatus::ok) continue;
-        rest.insns[at] = again;
-        rest.undefined_flags |= undefined;
-        p = rest;
-        return true;
-    }
-    return false;
+/// Of a value that registers() would give it.
+bool ProgramMaker::add_load_mxcsr(Program& p, bool vex) {
+    const u64 at = data_at + number() % (data_writable - 4), v = mxcsr();
+    const u64 a[] = {at & 0xff, at >> 8 & 0xff, at >> 16 & 0xff, at >> 24};
+    const u64 b[] = {v & 0xff, v >> 8 & 0xff, v >> 16 & 0xff, v >> 24};
+    if (p.compat)
+        return append_bytes(p, {0xc7, 0x05, a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]}) &&
+               (vex ? append_bytes(p, {0xc5, 0xf8, 0xae, 0x15, a[0], a[1], a[2], a[3]})
+                    : append_bytes(p, {0x0f, 0xae, 0x15, a[0], a[1], a[2], a[3]}));
+    return append_bytes(p, {0xc7, 0x04, 0x25, a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]}) &&
+           (vex ? append_bytes(p, {0xc5, 0xf8, 0xae, 0x14, 0x25, a[0], a[1], a[2], a[3]})
+                : append_bytes(p, {0x0f, 0xae, 0x14, 0x25, a[0], a[1], a[2], a[3]}));
+}
+
+/// Status flags and DF; TF, AC and NT stay clear. In half of the cases IF and IOPL are asked for in vain.
+bool ProgramMaker::add_load_flags(Program& p) {
+    const u64 v = number() & (x86::flag::arithmetic | x86::flag::df | (one_in(2) ? 0x3200u : 0));
+    return append_bytes(p, {0x68, v & 0xff, v >> 8, 0, 0}) && append_bytes(p, {0x9d});
+}
+
+/// Underflow stays masked: whether it comes with "inexact" when it is not is not modelled.
+u32 ProgramMaker::mxcsr() {
+    return static_cast<u32>((one_in(16) ? (number() & 0x1780) | 0x800 : 0x1f80) | (number() & 0xe07f));
 }
 
 u64 ProgramMaker::value() {
@@ -367,11 +361,8 @@ Registers ProgramMaker::registers() {
         std::memcpy(&r.xsave[32 + n * 16], &mantissa, 8);
         std::memcpy(&r.xsave[40 + n * 16], &exponent, 2);
     }
-    // Underflow stays masked: whether it comes with "inexact" when it is not is not modelled.
-    const u32 mxcsr =
-        static_cast<u32>((one_in(16) ? (number() & 0x1780) | 0x800 : 0x1f80) | (number() & 0xe07f));
-    const u32 mask = 0xffff;
-    std::memcpy(&r.xsave[24], &mxcsr, 4);
+    const u32 control = mxcsr(), mask = 0xffff;
+    std::memcpy(&r.xsave[24], &control, 4);
     std::memcpy(&r.xsave[28], &mask, 4);
     const u64 components = 7;
     std::memcpy(&r.xsave[512], &components, 8);

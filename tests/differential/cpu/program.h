@@ -22,6 +22,7 @@ private:
     /// An encoding that decodes: what is fixed in it. The rest is random.
     struct Form {
         u8 map, opcode, prefix, vex, w, l, reg, register_rm;
+        bool vsib;
     };
     struct Forms {
         std::vector<std::vector<Form>> by_mnemonic;
@@ -32,6 +33,11 @@ private:
     Program make_program(u16 code32, u64 start);
     bool add_random(Program& p);
     bool add_branch(Program& p);
+    bool add_known_branch(Program& p, unsigned kind);
+    bool add_load_mxcsr(Program& p, bool vex);
+    bool add_load_flags(Program& p);
+    bool small_indices(Program& p, const x86::Insn& i, const x86::Operand& m);
+    u32 mxcsr();
     std::optional<x86::Insn> encode(const Form& f, x86::CodeSize size);
     /// Appends; false when it reads flags that are undefined here.
     bool append(Program& p, const x86::Insn& i);

@@ -48,6 +48,8 @@ public:
     system::System& system() { return *system_; }
     memory::GuestMemory& memory() { return *memory_; }
     Translator& translator() { return *translator_; }
+    /// The code cache, as it is written.
+    std::span<u8> translated() { return {arena_->writable(arena_->code()), arena_->code_bytes()}; }
     template <class T>
     T& at(Gpa gpa) {
         return *reinterpret_cast<T*>(memory_->host(gpa, sizeof(T)));

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "x86/cpu_model.h"
+
 namespace triune::hypervisor::soft::irqchip {
 namespace {
 
@@ -54,8 +56,8 @@ void LapicTimer::publish() {
 u64 LapicTimer::deadline_to_ns(u64 now) const {
     const u64 tsc = vcpu_.guest_tsc();
     if (tsc >= tsc_deadline_) return now;
-    const u64 hz = std::max<u64>(vcpu_.model ? vcpu_.model->tsc_hz : 0, 1);
-    const u128 ns = u128{tsc_deadline_ - tsc} * 1'000'000'000 / hz + 1;
+    // What the model states may be another rate (x86::state_tsc_rate).
+    const u128 ns = u128{tsc_deadline_ - tsc} * 1'000'000'000 / x86::host_tsc_hz() + 1;
     // Beyond a century nobody waits, and the sum must not wrap.
     constexpr u64 longest = u64{3'200'000'000} * 1'000'000'000;
     return now + (ns > longest ? longest : static_cast<u64>(ns));

@@ -80,7 +80,7 @@ u64 tsc_to_ns(const TscScale& scale, u64 delta) {
 void kvmclock_update(System& s) {
     auto& c = s.vcpu();
     const u64 value = c.state.kvmclock_msr;
-    if (!(value & 1) || !c.memory || !c.model) return;
+    if (!(value & 1) || !c.memory || !c.model || s.repeating()) return;
     const Gpa gpa = value & ~u64{1};
     PvclockTime t;
     if (!c.memory->read_value(gpa, t)) return;  // not RAM: nobody can see a clock there
@@ -103,7 +103,7 @@ void kvmclock_update(System& s) {
 void kvmclock_write_wall_clock(System& s, Gpa gpa) {
     auto& c = s.vcpu();
     WallClock w{};
-    if (!c.memory || !c.memory->read_value(gpa, w)) return;
+    if (s.repeating() || !c.memory || !c.memory->read_value(gpa, w)) return;
     w.version = (w.version + 1) | 1;
     if (!c.memory->write_value(gpa, w.version)) return;
     std::atomic_thread_fence(std::memory_order_release);

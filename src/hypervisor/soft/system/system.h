@@ -42,6 +42,11 @@ class System {
 public:
     System(cpu::VcpuContext& vcpu, mmu::Mmu& mmu) : vcpu_(vcpu), mmu_(mmu) {}
 
+    /// What this vCPU does has been done before (soft/verify): the monitor's own writes to guest memory, which
+    /// no Mmu sees, are not repeated.
+    void set_repeating() { repeating_ = true; }
+    [[nodiscard]] bool repeating() const { return repeating_; }
+
     // -- events (Intel SDM 3A 6) --------------------------------------------------------------
     enum class EventKind : u8 { external, nmi, exception, software_int, software_bp_of, icebp };
     enum class Delivered : u8 { ok, shutdown };
@@ -144,6 +149,7 @@ private:
     };
     std::array<Recent, 8> recent_{};
     unsigned recent_count_ = 0;
+    bool repeating_ = false;
 };
 
 }  // namespace triune::hypervisor::soft::system

@@ -20,9 +20,9 @@ using observe::Counter;
 namespace {
 
 /// Instructions that the reference tries before it gives up: a block has 64, and a few may follow one
-/// another.
-constexpr unsigned most_steps = 4096;
-constexpr size_t most_shown = 64;  ///< of them, in a report
+/// another. Apart from them: rounds of repeated string instructions, which it may take one by one.
+constexpr unsigned most_steps = 4096, most_rounds = 1 << 20;
+constexpr size_t most_tried = 5000, most_shown = 64;  ///< of them, for a report
 constexpr u32 msr_tsc = 0x10;
 constexpr size_t mxcsr_at = 24;  ///< in the XSAVE area
 
@@ -38,6 +38,7 @@ Verifier::Verifier(cpu::Engine& engine, std::function<std::string(u64 rip)> list
       interp_(system_),
       recorded_apic_(*checked_.apic, apic_log_),
       pages_(mmu.tlb(), *reference_tlb_) {
+    system_.set_repeating();
     checked_.apic = &recorded_apic_;
     checked_.page_hook = &pages_.checked_hook();
     mmu_.drop_write_permissions();
@@ -58,7 +59,7 @@ Verifier::~Verifier() { checked_.page_hook = nullptr; }
 void Verifier::invalidate(Gpa gpa, u64 size) {
     engine_.invalidate(gpa, size);
     interp_.invalidate(gpa, size);
-    unseen_.clear();
+    unseen_.fill({});
 }
 
 EngineExit Verifier::run() {
@@ -72,8 +73,7 @@ EngineExit Verifier::run() {
         tsc_before_ = checked_.guest_tsc();
         const EngineExit exit = engine_.run();
         tsc_after_ = checked_.guest_tsc();
-        const bool nothing_done = exit == EngineExit::declined && checked_.state.rip == before_.rip &&
-                                  std::memcmp(&checked_.state, &before_, sizeof before_) == 0;
+        const bool nothing_done = did_nothing(exit);
         const Verdict verdict = nothing_done ? Verdict::same : check(exit);
         pages_.end();
         if (verdict == Verdict::different) return EngineExit::unsound;
@@ -85,14 +85,24 @@ EngineExit Verifier::run() {
     return EngineExit::budget;
 }
 
+/// The translator may come back before it has done anything where it declines the first instruction, or a
+/// signal has come; nowhere else.
+bool Verifier::did_nothing(EngineExit exit) {
+    if (exit != EngineExit::declined && exit != EngineExit::signalled) return false;
+    if (std::memcmp(&checked_.state, &before_, sizeof before_) != 0) return false;
+    start_reference();
+    return agrees_now(0, 0);
+}
+
 Verifier::Verdict Verifier::check(EngineExit exit) {
     using namespace std::chrono_literals;
     ++steps_;
     if (mmu_.generation() != seen_generation_) {
         seen_generation_ = mmu_.generation();
         reference_mmu_.forget_fetches();
-        unseen_.clear();
+        unseen_.fill({});
     }
+    start_reference();
     if (reference_agrees(exit)) return Verdict::same;
     if (pages_.overflown()) return Verdict::unsettled;
     // The reference delivers at once what the translator leaves for the next boundary.
@@ -107,13 +117,15 @@ Verifier::Verdict Verifier::check(EngineExit exit) {
 }
 
 bool Verifier::reference_agrees(EngineExit exit) {
-    // It may have come back before it did anything.
-    start_reference();
-    if (exit != EngineExit::shutdown && agrees_now(0, 0)) return true;
     u64 exceptions = reference_.counters.get(Counter::exceptions);
-    for (unsigned n = 0; n < most_steps; ++n) {
+    for (unsigned n = 0, rounds = 0; n < most_steps && rounds < most_rounds; ++n) {
         const u64 rip = reference_.state.rip;
-        path_.push_back(rip);
+        if (path_.empty() || path_.back() != rip) {
+            path_.push_back(rip);
+        } else {
+            ++rounds;
+            --n;
+        }
         const auto done = interp_.step();
         if (done == interp::Interpreter::Step::shutdown) return exit == EngineExit::shutdown;
         const u64 delivered = reference_.counters.get(Counter::exceptions);
@@ -187,7 +199,8 @@ u64 Verifier::unseen_at(u64 rip) {
     const x86::Segment& cs = before_.seg[x86::cs];
     const u64 mode = u64{before_.code64()} | u64{cs.db()} << 1 | u64{before_.cpl() == 3} << 2;
     const u64 key = (before_.code64() ? rip : rip + cs.base) << 3 | mode;
-    if (const auto known = unseen_.find(key); known != unseen_.end()) return known->second;
+    Unseen& cached = unseen_[(key ^ key >> 12) % unseen_.size()];
+    if (cached.key == key) return cached.flags;
     std::vector<x86::Insn> code;
     bool whole = false;
     as_before([&] {
@@ -198,7 +211,7 @@ u64 Verifier::unseen_at(u64 rip) {
     });
     const u64 flags = unseen_flags(code);
     // A page that is not there yet may be there the next time.
-    if (whole) unseen_[key] = flags;
+    if (whole) cached = {key, flags};
     return flags;
 }
 
@@ -213,10 +226,13 @@ u64 Verifier::undefined_after(bool faulted) {
 }
 
 bool Verifier::adopt(u64 rip) {
-    x86::Insn insn;
-    if (!fetch(rip, insn)) return false;
     const x86::VcpuState& from = checked_.state;
     x86::VcpuState& to = reference_.state;
+    if (from.gpr == to.gpr && from.tsc_offset == to.tsc_offset &&
+        !((from.rflags ^ to.rflags) & x86::flag::cf))
+        return false;
+    x86::Insn insn;
+    if (!fetch(rip, insn)) return false;
     const auto clock = [&](u64 value) { return value - tsc_before_ <= tsc_after_ - tsc_before_; };
     const auto time_in_registers = [&] {
         if (!clock(from.gpr[x86::rdx] << 32 | from.gpr[x86::rax])) return false;
@@ -297,7 +313,7 @@ size_t Verifier::likest_arrival() {
     size_t best = 0;
     std::ptrdiff_t fewest = 0;
     start_reference();
-    for (size_t steps = 1; steps <= most_shown; ++steps) {
+    for (size_t steps = 1; steps <= most_tried; ++steps) {
         const u64 rip = reference_.state.rip;
         if (interp_.step() == interp::Interpreter::Step::shutdown) break;
         if (reference_.state.rip != checked_.state.rip) continue;
@@ -311,12 +327,14 @@ size_t Verifier::likest_arrival() {
 
 /// The reference runs once more, up to where it is most like the checked engine.
 std::string Verifier::describe_difference(EngineExit exit) {
-    const std::vector<u64> path = path_;
     const size_t arrival = likest_arrival();
-    const size_t steps = std::min(arrival ? arrival : path.size(), most_shown);
+    const size_t steps = arrival ? arrival : most_shown;
+    std::vector<std::pair<u64, unsigned>> path;  // addresses, and how often in a row
     start_reference();
     for (size_t i = 0; i < steps; ++i) {
         const u64 rip = reference_.state.rip;
+        if (path.empty() || path.back().first != rip) path.emplace_back(rip, 0);
+        ++path.back().second;
         interp_.step();
         if (i + 1 == steps) adopt(rip);
     }
@@ -333,12 +351,13 @@ std::string Verifier::describe_difference(EngineExit exit) {
     text += "The reference engine executed:\n";
     reference_.state = before_;
     reference_mmu_.forget_fetches();
-    for (size_t i = 0; i < steps; ++i) {
+    for (const auto& [rip, times] : std::span(path).first(std::min(path.size(), most_shown))) {
         x86::Insn insn;
-        const bool known = fetch(path[i], insn);
+        const bool known = fetch(rip, insn);
         text += fmt::format(
-            "  {:#x}  {}\n", path[i],
-            known ? x86::disassemble(std::span(insn.bytes).first(insn.length), insn.code, path[i]) : "");
+            "  {:#x}  {}{}\n", rip,
+            known ? x86::disassemble(std::span(insn.bytes).first(insn.length), insn.code, rip) : "",
+            times > 1 ? fmt::format("  ({} steps)", times) : "");
     }
     text += "What bt makes of the code there:\n";
     std::swap(checked_.state, before_);

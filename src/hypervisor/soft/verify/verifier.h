@@ -20,8 +20,8 @@
 /// goes on.
 ///
 /// Threads: the vCPU's. Other vCPUs must not run meanwhile (VmState sees to that).
+#include <array>
 #include <functional>
-#include <unordered_map>
 
 #include "hypervisor/soft/interp/interp.h"
 #include "hypervisor/soft/verify/page_log.h"
@@ -46,6 +46,7 @@ private:
     enum class Verdict : u8 { same, different, unsettled };
 
     Verdict check(cpu::EngineExit exit);
+    bool did_nothing(cpu::EngineExit exit);
     bool reference_agrees(cpu::EngineExit exit);
     void start_reference();
     /// `unseen` as unseen_flags() says, in RFLAGS and in the image that a fault pushed.
@@ -88,7 +89,10 @@ private:
     u64 seen_generation_ = 0;
     std::vector<u64> path_;  ///< where the reference went
     u64 steps_ = 0;
-    std::unordered_map<u64, u64> unseen_;  ///< answers of unseen_at(), while the code stays what it is
+    struct Unseen {
+        u64 key = ~u64{0}, flags = 0;
+    };
+    std::array<Unseen, 4096> unseen_{};  ///< answers of unseen_at(), while the code stays what it is
     std::string report_;
 };
 

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/verify/verifier.h"
 
+#include <algorithm>
+
 #include "hypervisor/soft/bt/test_guest.h"
 
 namespace triune::hypervisor::soft::verify {
@@ -21,12 +23,14 @@ class Spoiled final : public cpu::Engine {
 public:
     explicit Spoiled(TestGuest& guest) : guest_(guest) {}
     EngineExit run() override {
+        if (idle && guest_.state().rip == idle) return EngineExit::budget;
         const EngineExit exit = guest_.translator().run();
         if (spoil) spoil();
         return exit;
     }
     void invalidate(Gpa gpa, u64 size) override { guest_.translator().invalidate(gpa, size); }
     std::function<void()> spoil;
+    Gva idle = 0;  ///< the block that it does not run
 
 private:
     TestGuest& guest_;
@@ -126,6 +130,30 @@ TEST(Verifier, FindsMemoryThatDiffers) {
     EXPECT_EQ(v.run(), EngineExit::unsound);
     EXPECT_NE(v.report.find("* [0x000000200800] 0000000001000000   0000000000000000"), std::string::npos)
         << v.report;
+}
+
+/// Host code of its own making that does something else: LEA RDX, [RCX + RCX * 4].
+TEST(Verifier, FindsABrokenTranslation) {
+    Verified v;
+    bool broken = false;
+    v.spoil_at(v.program.carry, [&](x86::VcpuState&) {
+        constexpr u8 right[] = {0x48, 0x8d, 0x14, 0x49};
+        const auto code = v.guest.translated();
+        const auto found = std::ranges::search(code, right);
+        if (found.empty()) return;  // the loop has a block of its own
+        found[3] = 0x89;
+        broken = true;
+    });
+    EXPECT_EQ(v.run(), EngineExit::unsound);
+    EXPECT_TRUE(broken);
+    EXPECT_NE(v.report.find("* rdx"), std::string::npos) << v.report;
+    EXPECT_EQ(v.report.find("* rcx"), std::string::npos) << v.report;
+}
+
+TEST(Verifier, FindsABlockThatIsNotRun) {
+    Verified v;
+    v.engine.idle = v.program.carry;
+    EXPECT_EQ(v.run(), EngineExit::unsound);
 }
 
 TEST(Verifier, FlagsThatNobodyCanSeeMayDiffer) {
