@@ -29,7 +29,7 @@ std::vector<u8> make_facs() {
 }
 
 /// ACPI 6.4, 5.2.9. There is no SMI command: the machine is in ACPI mode from the start.
-std::vector<u8> make_fadt(Gpa facs, Gpa dsdt) {
+std::vector<u8> make_fadt(Gpa facs, Gpa dsdt, u16 pm_ports) {
     constexpr u32 wbinvd = 1 << 0, c1_on_all = 1 << 2, no_sleep_button = 1 << 5, rtc_not_fixed = 1 << 6,
                   timer_32_bits = 1 << 8, reset_supported = 1 << 10;
     constexpr u16 legacy_devices = 1 << 0, no_vga = 1 << 2;  // and no 8042 (bit 1), but a CMOS RTC (bit 5)
@@ -42,12 +42,12 @@ std::vector<u8> make_fadt(Gpa facs, Gpa dsdt) {
     t.put(pc::sci_irq, 2);
     t.put(0, 4);  // SMI_CMD
     t.put(0, 4);  // ACPI_ENABLE, ACPI_DISABLE, S4BIOS_REQ, PSTATE_CNT
-    t.put(pc::pm_ports + pc::pm1_event_offset, 4);
+    t.put(pm_ports + pc::pm1_event_offset, 4);
     t.put(0, 4);  // PM1b event
-    t.put(pc::pm_ports + pc::pm1_control_offset, 4);
+    t.put(pm_ports + pc::pm1_control_offset, 4);
     t.put(0, 4);  // PM1b control
     t.put(0, 4);  // PM2 control
-    t.put(pc::pm_ports + pc::pm_timer_offset, 4);
+    t.put(pm_ports + pc::pm_timer_offset, 4);
     t.put(0, 4);  // GPE0
     t.put(0, 4);  // GPE1
     t.put(4, 1);  // PM1 event length
@@ -70,12 +70,12 @@ std::vector<u8> make_fadt(Gpa facs, Gpa dsdt) {
     t.put(3, 1);  // FADT 6.3
     t.put(0, 8);  // X_FIRMWARE_CTRL: the 32-bit field is used, never both
     t.put(dsdt, 8);
-    t.put_io_address(pc::pm_ports + pc::pm1_event_offset, 32);
+    t.put_io_address(static_cast<u16>(pm_ports + pc::pm1_event_offset), 32);
     t.put_io_address(0, 0);
-    t.put_io_address(pc::pm_ports + pc::pm1_control_offset, 16);
+    t.put_io_address(static_cast<u16>(pm_ports + pc::pm1_control_offset), 16);
     t.put_io_address(0, 0);
     t.put_io_address(0, 0);
-    t.put_io_address(pc::pm_ports + pc::pm_timer_offset, 32);
+    t.put_io_address(static_cast<u16>(pm_ports + pc::pm_timer_offset), 32);
     t.put_io_address(0, 0);
     t.put_io_address(0, 0);
     t.put_io_address(0, 0);  // sleep control
@@ -208,7 +208,7 @@ Result<Placed> place_tables(const AcpiConfig& config, Gpa base) {
     };
     p.facs = place(make_facs());
     p.dsdt = place(make_dsdt(config));
-    p.fadt = place(make_fadt(base + p.facs, base + p.dsdt));
+    p.fadt = place(make_fadt(base + p.facs, base + p.dsdt, config.pm_ports));
     p.madt = place(make_madt(config));
     AcpiTable xsdt("XSDT", 1);
     xsdt.put(base + p.fadt, 8);

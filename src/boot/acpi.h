@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "boot/layout.h"
+#include "bus/pc_ports.h"
 #include "memory/guest_memory.h"
 
 namespace triune::boot {
@@ -14,6 +15,7 @@ namespace triune::boot {
 struct AcpiConfig {
     unsigned cpus = 1;  ///< APIC ids 0 … cpus-1
     bool com1 = true;
+    u16 pm_ports = bus::pc::pm_ports;  ///< where the PM registers are
 };
 
 /// The tables of this PC as they stand at acpi_gpa: RSDP first, then FACS, DSDT, FADT, MADT, XSDT.

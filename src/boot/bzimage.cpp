@@ -46,8 +46,11 @@ Result<BzImage> parse_bzimage(std::span<const u8> file, const std::string& name)
         return fail(fmt::format("{}: truncated (the kernel begins at {:#x}, the file has {:#x} bytes)", name,
                                 payload_offset, file.size()));
     image.payload = file.subspan(payload_offset);
-    // The header tells the kernel's length in paragraphs; a signature may follow it.
-    if (const u64 told = u64{*load<u32>(file, h::syssize)} * 16; image.payload.size() < told)
+    // The header tells the kernel's length in paragraphs, of which the last need not be whole (memtest86+'s
+    // is not); a signature may follow it.
+    constexpr u64 paragraph = 16;
+    if (const u64 told = u64{*load<u32>(file, h::syssize)} * paragraph;
+        image.payload.size() + paragraph <= told)
         return fail(fmt::format("{}: truncated (its kernel has {:#x} bytes, {:#x} are there)", name, told,
                                 image.payload.size()));
     if (!(file[h::loadflags] & loaded_high))

@@ -228,9 +228,11 @@ TEST_F(LoaderTest, ErrorsAreOneClearLine) {
     EXPECT_CONTAINS(error({.kernel = file("k", cut)}), "truncated");
     cut.assign(image.begin(), image.begin() + 5 * 512);
     EXPECT_CONTAINS(error({.kernel = file("k", cut)}), "truncated (the kernel begins at 0xa00");
-    cut.assign(image.begin(), image.end() - 1);
+    cut.assign(image.begin(), image.end() - 16);
     EXPECT_CONTAINS(error({.kernel = file("k", cut)}),
-                    "truncated (its kernel has 0x2000 bytes, 0x1fff are there)");
+                    "truncated (its kernel has 0x2000 bytes, 0x1ff0 are there)");
+    cut.assign(image.begin(), image.end() - 15);  // the last paragraph is begun
+    EXPECT_EQ(error({.kernel = file("k", cut)}), "(success)");
     put<u16>(image, 0x206, 0x0204);
     EXPECT_CONTAINS(error({.kernel = file("k", image)}), "boot protocol 2.04 is too old");
 

@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-/// PCI: one host bus (bus 0, 32 slots, function 0 each) reached through configuration mechanism #1
+/// PCI: one host bus (bus 0, 32 slots of up to 8 functions) reached through configuration mechanism #1
 /// (PCI Local Bus 3.0, 3.2.2.3.2), and the base of the functions on it.
 ///
 /// A device derives from PciFunction, describes its BARs and capabilities in its constructor, is
 /// attached to a PciHost by the machine, and from then on is called through the RegisterBlocks
 /// that it gave to its BARs. After all devices are attached the machine calls
-/// PciHost::assign_resources(), which does what firmware would: places BARs, routes INTx.
+/// PciHost::assign_resources(), which does what firmware would: places BARs, tells where INTx arrives.
 ///
 /// Threads: configuration accesses come from vCPU threads; signal_msix() and set_intx() may be
 /// called from any thread, also with a lock of the device held. Lock order: the device's own locks,
@@ -32,11 +32,18 @@ inline constexpr u64 pci_mmio_base = 0xe000'0000, pci_mmio_end = 0xfec0'0000;
 inline constexpr u64 pci_io_base = 0xc000, pci_io_end = 0x1'0000;
 /// INTx pins of all slots arrive at these eight IOAPIC inputs.
 inline constexpr unsigned pci_first_gsi = 16, pci_gsi_count = 8;
-inline constexpr unsigned pci_slots = 32;
+inline constexpr unsigned pci_slots = 32, pci_slot_functions = 8;
 /// GSI of a slot's pin (1 = INTA … 4 = INTD).
 constexpr unsigned pci_gsi(unsigned slot, unsigned pin) {
     return pci_first_gsi + (slot + pin - 1) % pci_gsi_count;
 }
+/// The four wires to the interrupt router, which share the same pins: slot 1's INTA is PIRQA, as firmware for
+/// the PIIX expects it.
+inline constexpr unsigned pci_pirqs = 4;
+constexpr unsigned pci_pirq(unsigned slot, unsigned pin) {
+    return (slot + pin - 1 + pci_pirqs - 1) % pci_pirqs;
+}
+static_assert(pci_gsi_count % pci_pirqs == 0, "what shares a GSI shares a PIRQ");
 
 /// Offsets in the configuration header (PCI Local Bus 3.0, 6.1).
 namespace pci_reg {
@@ -179,11 +186,13 @@ public:
     PciHost(AddressMap& ports, AddressMap& mmio, MsiSink& msi, std::array<IrqLine*, pci_gsi_count> intx);
     ~PciHost() override;
 
-    /// Plugs a function in, before vCPUs run. False when the slot does not exist or is taken. The
+    /// Plugs a function in, before vCPUs run. False when the slot or the number within it does not exist or
+    /// is taken, or when a slot's function 0, by which guests find the others, does not come first. The
     /// function outlives the bus or is detached with it.
-    bool attach(unsigned slot, PciFunction& function);
-    /// Places all BARs, writes interrupt lines and turns decoding on. False when a window is full.
-    bool assign_resources();
+    bool attach(unsigned slot, PciFunction& function, unsigned number = 0);
+    /// Places all BARs, writes interrupt lines (the router's, as `legacy_irqs` says for each PIRQ) and turns
+    /// decoding on. False when a window is full.
+    bool assign_resources(const std::array<u8, pci_pirqs>& legacy_irqs = unrouted);
     /// Bus reset: every function, then assign_resources() again.
     void reset();
     /// Byte accesses to port 0xcf9, which lies among the bus' own ports, go here (offset 0).
@@ -191,8 +200,11 @@ public:
     /// Before functions are attached; outlives the bus.
     void set_write_signals(WriteSignals* signals) { signals_ = signals; }
     [[nodiscard]] PciFunction* function(unsigned slot) const {
-        return slot < pci_slots ? slots_[slot] : nullptr;
+        return slot < pci_slots ? functions_[slot * pci_slot_functions] : nullptr;
     }
+
+    /// Interrupt Line of a pin that is not connected (PCI Local Bus 3.0, 6.2.4).
+    static constexpr std::array<u8, pci_pirqs> unrouted = {0xff, 0xff, 0xff, 0xff};
 
     // Ports 0xcf8-0xcff.
     u64 read(u64 offset, unsigned size) override;
@@ -211,9 +223,10 @@ private:
     MsiSink& msi_;
     std::array<std::unique_ptr<WiredOr>, pci_gsi_count> lines_;
     std::vector<std::unique_ptr<IrqLine>> inputs_;
-    std::array<PciFunction*, pci_slots> slots_{};
+    std::array<PciFunction*, pci_slots * pci_slot_functions> functions_{};  ///< slot * 8 + number
     base::Mutex mapping_mutex_;
     std::atomic<u32> address_{0};
+    std::array<u8, pci_pirqs> legacy_irqs_ = unrouted;
     RegisterBlock* reset_port_ = nullptr;
     WriteSignals* signals_ = nullptr;  ///< null: none
 };

@@ -44,7 +44,7 @@ PciHost::PciHost(AddressMap& ports, AddressMap& mmio, MsiSink& msi, std::array<I
 }
 
 PciHost::~PciHost() {
-    for (PciFunction* f : slots_) {
+    for (PciFunction* f : functions_) {
         if (!f) continue;
         const base::MutexLock lock(f->mutex_);
         for (unsigned i = 0; i < PciFunction::bar_count; ++i)
@@ -60,9 +60,18 @@ PciHost::~PciHost() {
     ports_.remove(config_ports, *this);
 }
 
-bool PciHost::attach(unsigned slot, PciFunction& function) {
-    if (slot >= pci_slots || slots_[slot]) return false;
-    slots_[slot] = &function;
+bool PciHost::attach(unsigned slot, PciFunction& function, unsigned number) {
+    if (slot >= pci_slots || number >= pci_slot_functions) return false;
+    const unsigned first = slot * pci_slot_functions;
+    if (functions_[first + number] || (number && !functions_[first])) return false;
+    functions_[first + number] = &function;
+    if (number) {
+        constexpr u32 multi_function = 0x80;
+        PciFunction& f = *functions_[first];
+        const base::MutexLock lock(f.mutex_);
+        f.set_locked(pci_reg::header_type, f.get_locked(pci_reg::header_type, 1) | multi_function, 1);
+        f.initial_[pci_reg::header_type] |= multi_function;
+    }
     const base::MutexLock lock(function.mutex_);
     function.host_ = this;
     function.attached_ = true;
@@ -77,26 +86,27 @@ bool PciHost::attach(unsigned slot, PciFunction& function) {
     return true;
 }
 
-bool PciHost::assign_resources() {
+bool PciHost::assign_resources(const std::array<u8, pci_pirqs>& legacy_irqs) {
+    legacy_irqs_ = legacy_irqs;
     struct Wanted {
         PciFunction* function;
-        unsigned slot, index;
+        unsigned devfn, index;
         BarKind kind;
         u64 size;
     };
     std::vector<Wanted> wanted;
-    for (unsigned slot = 0; slot < pci_slots; ++slot) {
-        PciFunction* f = slots_[slot];
+    for (unsigned devfn = 0; devfn < functions_.size(); ++devfn) {
+        PciFunction* f = functions_[devfn];
         if (!f) continue;
         const base::MutexLock lock(f->mutex_);
         if (const unsigned pin = f->config_[pci_reg::interrupt_pin]; pin)
-            f->set_locked(pci_reg::interrupt_line, pci_gsi(slot, pin), 1);
+            f->set_locked(pci_reg::interrupt_line, legacy_irqs[pci_pirq(devfn / pci_slot_functions, pin)], 1);
         for (unsigned i = 0; i < PciFunction::bar_count; ++i)
-            if (f->bars_[i].size) wanted.push_back({f, slot, i, f->bars_[i].kind, f->bars_[i].size});
+            if (f->bars_[i].size) wanted.push_back({f, devfn, i, f->bars_[i].kind, f->bars_[i].size});
     }
     // Largest first: every BAR is then aligned without gaps.
     std::ranges::sort(wanted, [](const Wanted& a, const Wanted& b) {
-        return std::tuple(b.size, a.slot, a.index) < std::tuple(a.size, b.slot, b.index);
+        return std::tuple(b.size, a.devfn, a.index) < std::tuple(a.size, b.devfn, b.index);
     });
     u64 mmio_next = pci_mmio_base, io_next = pci_io_base;
     bool all = true;
@@ -120,16 +130,16 @@ bool PciHost::assign_resources() {
 
 void PciHost::reset() {
     address_ = 0;
-    for (PciFunction* f : slots_)
+    for (PciFunction* f : functions_)
         if (f) f->reset();
-    assign_resources();
+    assign_resources(legacy_irqs_);
 }
 
 void PciHost::update_mappings() {
     const base::MutexLock lock(mapping_mutex_);
     // All that must go goes first: a BAR may move to where another one was.
     for (const bool mapping : {false, true})
-        for (PciFunction* f : slots_) {
+        for (PciFunction* f : functions_) {
             if (!f) continue;
             const base::MutexLock function_lock(f->mutex_);
             const u32 command = f->get_locked(pci_reg::command, 2);
@@ -165,9 +175,9 @@ void PciHost::update_doorbells(const PciFunction& f, unsigned bar, bool mapped) 
 }
 
 PciFunction* PciHost::selected(u32 address) const {
-    const bool bus0_function0 = !(address & 0x00ff'0700);
-    if (!(address & config_enable) || !bus0_function0) return nullptr;
-    return slots_[address >> 11 & (pci_slots - 1)];
+    const bool bus0 = !(address & 0x00ff'0000);
+    if (!(address & config_enable) || !bus0) return nullptr;
+    return functions_[address >> 8 & 0xff];
 }
 
 u64 PciHost::read(u64 offset, unsigned size) {

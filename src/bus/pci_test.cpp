@@ -173,7 +173,9 @@ TEST_F(PciTest, BarsArePlacedAndDecoded) {
     ports.write((io & ~3u) + 5, 9, 1);
     EXPECT_EQ(device.io.last, (std::pair<u64, u64>{5, 9}));
     EXPECT_NE(read(11, 0x20), bar4);
-    EXPECT_EQ(read(3, 0x3c, 1), 19u);
+    EXPECT_EQ(read(3, 0x3c, 1), 0xffu) << "not connected to the 8259A pair";
+    host.assign_resources({10, 5, 11, 7});
+    EXPECT_EQ(read(3, 0x3c, 1), 11u) << "slot 3's INTA is PIRQC";
     EXPECT_EQ(read(3, 0x3d, 1), 1u);
 }
 
@@ -310,6 +312,34 @@ TEST_F(PciTest, ResetPortSitsBetweenTheConfigPorts) {
     EXPECT_EQ(ports.read(0xcf9, 1), 0x40u);
     ports.write(0xcf8, 0x80001234, 4);
     EXPECT_EQ(ports.read(0xcf8, 4), 0x80001234u);
+}
+
+TEST(Pci, FunctionsOfOneSlot) {
+    struct Plain : PciFunction {
+        explicit Plain(u16 device) : PciFunction({.vendor = 0x8086, .device = device}) {}
+    };
+    AddressMap ports, mmio;
+    Sink sink;
+    Plain first(1), third(3), single(7);
+    PciHost host(ports, mmio, sink, {});
+    EXPECT_FALSE(host.attach(1, third, 3)) << "nobody would find it";
+    EXPECT_TRUE(host.attach(1, first));
+    EXPECT_TRUE(host.attach(1, third, 3));
+    EXPECT_FALSE(host.attach(1, single, 3));
+    EXPECT_FALSE(host.attach(1, single, 8));
+    EXPECT_TRUE(host.attach(2, single));
+    const auto config = [&](unsigned devfn, unsigned offset) {
+        ports.write(0xcf8, 0x80000000u | devfn << 8 | offset, 4);
+        return static_cast<u32>(ports.read(0xcfc, 4));
+    };
+    for (const bool after_reset : {false, true}) {
+        if (after_reset) host.reset();
+        EXPECT_EQ(config(1 << 3, 0), 0x00018086u);
+        EXPECT_EQ(config(1 << 3 | 3, 0), 0x00038086u);
+        EXPECT_EQ(config(1 << 3 | 1, 0), ~u32{0});
+        EXPECT_EQ(config(1 << 3, 0x0c) >> 16, 0x80u) << "multi-function";
+        EXPECT_EQ(config(2 << 3, 0x0c) >> 16, 0u);
+    }
 }
 
 TEST(Pci, FullWindowIsReported) {

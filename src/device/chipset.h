@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <functional>
+#include <vector>
 
 #include "base/mutex.h"
 #include "bus/pci.h"
@@ -43,11 +44,54 @@ private:
     std::array<u8, pam_segments> known_ GUARDED_BY(mutex_){};
 };
 
-/// 82371SB (PIIX3) PCI-to-ISA bridge, function 0: what the ISA devices hang on in the ACPI
-/// namespace.
+/// 82371SB (PIIX3) PCI-to-ISA bridge, function 0: what the ISA devices hang on in the ACPI namespace, and the
+/// router that brings PCI's interrupts to the 8259A pair (PIIX3 datasheet 2.2.10) for software that does not
+/// use the IOAPIC.
+///
+/// Threads: set_pirq() on any, with locks of PCI devices held.
 class IsaBridge final : public bus::PciFunction {
 public:
-    IsaBridge();
+    using Routes = std::array<u8, bus::pci_pirqs>;
+    static constexpr u8 not_routed = 0x80;
+    /// `irqs`: the 8259A pair's inputs by number, each null or there for as long as the bridge.
+    explicit IsaBridge(std::vector<bus::IrqLine*> irqs = {},
+                       const Routes& routes = {not_routed, not_routed, not_routed, not_routed});
+    /// Level of one of the wires that are one PIRQ: those with the same remainder.
+    void set_pirq(unsigned wire, bool level);
+
+private:
+    void after_config_write(unsigned offset, unsigned size) override;
+    void on_reset() override { route(); }
+    void route();
+    void drive_locked() REQUIRES(mutex_);
+
+    const std::vector<bus::IrqLine*> irqs_;
+    base::Mutex mutex_;
+    Routes routes_ GUARDED_BY(mutex_);
+    u32 wires_ GUARDED_BY(mutex_) = 0;
+    u32 driven_ GUARDED_BY(mutex_) = 0;  ///< bit per IRQ
+};
+
+/// 82371AB (PIIX4) power management, function 3: says where in the port space the ACPI registers are (PIIX4
+/// datasheet 7.1). Nowhere after a reset: firmware places them. Without firmware they are at
+/// bus::pc::pm_ports from the start, as the ACPI tables say.
+class Piix4Pm final : public bus::PciFunction {
+public:
+    /// The references outlive it.
+    Piix4Pm(bus::AddressMap& ports, bus::RegisterBlock& registers, bool placed);
+    ~Piix4Pm() override;
+    /// Where the registers are, 0 for nowhere.
+    [[nodiscard]] u16 place() const;
+
+private:
+    void after_config_write(unsigned offset, unsigned size) override;
+    void on_reset() override { map(); }
+    void map();
+
+    bus::AddressMap& ports_;
+    bus::RegisterBlock& registers_;
+    base::Mutex mutex_;
+    u16 mapped_ GUARDED_BY(mutex_) = 0;  ///< 0: nowhere
 };
 
 /// Reset Control Register, port 0xcf9 (PIIX3 datasheet 2.5.5): a rising edge of bit 2 resets.

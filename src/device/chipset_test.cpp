@@ -73,7 +73,7 @@ TEST_F(AcpiPmTest, SleepTypeS5PowersOff) {
     EXPECT_EQ(in(0x604, 2), 5u << 10 | 1);
     out(0x604, 3 << 10 | 1 << 13, 2);
     EXPECT_EQ(offs, 0) << "another sleep type";
-    out(0x604, 5 << 10 | 1 << 13 | 1, 2);
+    out(0x604, 1 << 13, 2);
     EXPECT_EQ(offs, 1);
     EXPECT_EQ(in(0x604, 2) & 1 << 13, 0u) << "SLP_EN is write-only";
     pm.reset();
@@ -152,6 +152,62 @@ TEST(Chipset, LinuxFindsAHostBridge) {
     EXPECT_EQ(config(1, 0), 0x70008086u);
     EXPECT_EQ(config(1, 8) >> 16, 0x0601u);
     EXPECT_EQ(config(1, 0x60), 0x80808080u);
+}
+
+TEST(IsaBridge, RoutesPciInterrupts) {
+    std::array<Line, 16> lines;
+    std::vector<bus::IrqLine*> irqs;
+    for (Line& line : lines) irqs.push_back(&line);
+    IsaBridge bridge(std::move(irqs));
+    bridge.set_pirq(1, true);
+    bridge.set_pirq(5, true);
+    for (const Line& line : lines) EXPECT_FALSE(line.level) << "not routed after reset";
+    bridge.config_write(0x61, 10, 1);
+    EXPECT_TRUE(lines[10].level);
+    bridge.set_pirq(1, false);
+    EXPECT_TRUE(lines[10].level) << "wire 5 is PIRQB too";
+    bridge.config_write(0x60, 0x0b0b, 2);  // A and B share IRQ 11
+    EXPECT_FALSE(lines[10].level);
+    EXPECT_TRUE(lines[11].level);
+    bridge.set_pirq(0, true);
+    bridge.set_pirq(5, false);
+    EXPECT_TRUE(lines[11].level);
+    bridge.config_write(0x60, 0x08, 1);
+    EXPECT_FALSE(lines[11].level);
+    EXPECT_FALSE(lines[8].level) << "the RTC's line cannot be chosen";
+    bridge.config_write(0x60, 0x0b, 1);
+    EXPECT_TRUE(lines[11].level);
+    bridge.reset();
+    EXPECT_FALSE(lines[11].level);
+}
+
+TEST(Piix4Pm, MovesTheRegisters) {
+    struct Registers final : bus::RegisterBlock {
+        u64 read(u64 offset, unsigned) override { return offset; }
+        void write(u64, u64, unsigned) override {}
+    } registers;
+    bus::AddressMap ports;
+    {
+        Piix4Pm pm(ports, registers, true);
+        EXPECT_EQ(pm.config_read(0x40, 4), 0x601u);
+        EXPECT_EQ(ports.read(pc::pm_ports + 8, 1), 8u) << "where the ACPI tables say";
+        pm.config_write(0x40, 0xffffb000, 4);
+        EXPECT_EQ(pm.config_read(0x40, 4), 0xb001u);
+        EXPECT_EQ(ports.read(pc::pm_ports + 8, 1), 0xffu);
+        EXPECT_EQ(ports.read(0xb03f, 1), 63u);
+        pm.config_write(0x80, 0, 1);
+        EXPECT_EQ(ports.read(0xb03f, 1), 0xffu) << "decoding is off";
+        pm.reset();
+        EXPECT_EQ(ports.read(pc::pm_ports + 8, 1), 8u);
+    }
+    EXPECT_EQ(ports.read(pc::pm_ports + 8, 1), 0xffu);
+    Piix4Pm pm(ports, registers, false);
+    EXPECT_EQ(pm.place(), 0u) << "firmware's task";
+    pm.config_write(0x40, 0x700, 4);
+    EXPECT_EQ(ports.read(0x708, 1), 0xffu);
+    pm.config_write(0x80, 1, 1);
+    EXPECT_EQ(pm.place(), 0x700u);
+    EXPECT_EQ(ports.read(0x708, 1), 8u);
 }
 
 }  // namespace

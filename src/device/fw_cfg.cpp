@@ -36,6 +36,11 @@ void FwCfg::add_file(const std::string& name, std::vector<u8> bytes) {
     files_[name] = std::move(bytes);
 }
 
+void FwCfg::add_file(const std::string& name, std::function<std::vector<u8>()> make) {
+    add_file(name, make());
+    made_files_[name] = std::move(make);
+}
+
 void FwCfg::finish() {
     std::vector<u8> directory;
     put_big(directory, files_.size(), 4);
@@ -47,15 +52,24 @@ void FwCfg::finish() {
         std::array<u8, 56> padded{};
         std::ranges::copy(name, padded.begin());
         directory.insert(directory.end(), padded.begin(), padded.end());
+        if (const auto made = made_files_.find(name); made != made_files_.end())
+            makers_[key] = std::move(made->second);
         add(key++, std::move(bytes));
     }
     files_.clear();
+    made_files_.clear();
     add(file_directory, std::move(directory));
 }
 
 void FwCfg::select_locked(u16 key) {
     constexpr u16 write_channel = 1 << 14;  // ignored: nothing can be written
-    const auto item = items_.find(key & static_cast<u16>(~write_channel));
+    key &= static_cast<u16>(~write_channel);
+    const auto item = items_.find(key);
+    if (const auto maker = makers_.find(key); maker != makers_.end()) {
+        std::vector<u8> bytes = maker->second();
+        bytes.resize(item->second.size());
+        item->second = std::move(bytes);
+    }
     selected_ = item == items_.end() ? nullptr : &item->second;
     at_ = 0;
 }

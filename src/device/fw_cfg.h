@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -38,6 +39,9 @@ public:
     void add_number(u16 key, u64 value, unsigned size);
     /// `name` has at most 55 characters. Files get numbers in the order of their names.
     void add_file(const std::string& name, std::vector<u8> bytes);
+    /// A file whose bytes, not their number, may change: `make` is called, on a vCPU's thread, whenever the
+    /// guest selects it.
+    void add_file(const std::string& name, std::function<std::vector<u8>()> make);
     /// Numbers the files and makes their directory; after the last add_file().
     void finish();
 
@@ -52,9 +56,11 @@ private:
     void transfer_locked(Gpa control_gpa) REQUIRES(mutex_);
 
     memory::GuestMemory& memory_;
-    // Fixed once the guest runs.
+    // Fixed once the guest runs, but for the bytes of files that are made: those change under the lock.
     std::map<u16, std::vector<u8>> items_;
     std::map<std::string, std::vector<u8>> files_;
+    std::map<std::string, std::function<std::vector<u8>()>> made_files_;
+    std::map<u16, std::function<std::vector<u8>()>> makers_;
 
     base::Mutex mutex_;
     const std::vector<u8>* selected_ GUARDED_BY(mutex_) = nullptr;

@@ -91,5 +91,20 @@ TEST_F(FwCfgTest, HostileDma) {
         }
 }
 
+TEST_F(FwCfgTest, FilesMadeWhenTheyAreSelected) {
+    FwCfg made(*memory);
+    u8 now = 7;
+    made.add_file("etc/now", [&] { return std::vector<u8>{now, 1}; });
+    made.finish();
+    bus::AddressMap own;
+    EXPECT_TRUE(own.add(FwCfg::ports, FwCfg::port_count, made));
+    for (now = 7; now < 9; ++now) {
+        own.write(0x510, FwCfg::first_file, 2);
+        EXPECT_EQ(own.read(0x511, 1), now);
+        EXPECT_EQ(own.read(0x511, 1), 1u);
+        EXPECT_EQ(own.read(0x511, 1), 0u);
+    }
+}
+
 }  // namespace
 }  // namespace triune::device

@@ -36,7 +36,7 @@ constexpr backend::MacAddress mac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
 /// Members are destroyed in reverse: the bus lets go of the functions, these stop their threads.
 class PcDevices final : public Devices {
 public:
-    PcDevices(MappedIo& io, hypervisor::Vm& vm, const Trace& trace)
+    PcDevices(const VmDefinition& definition, MappedIo& io, hypervisor::Vm& vm, const Trace& trace)
         : io_(io),
           msi_(vm, trace),
           signals_(vm),
@@ -44,8 +44,18 @@ public:
           use_signals_(vm.io_events_save_exits() && !trace.any()) {
         lines_.reserve(gsi_count);
         for (unsigned gsi = 0; gsi < gsi_count; ++gsi) lines_.emplace_back(vm, gsi, trace);
+        std::vector<bus::IrqLine*> legacy_irqs;
+        for (unsigned irq = 0; irq < 16; ++irq) legacy_irqs.push_back(&lines_[irq]);
+        isa_bridge_ = definition.firmware.empty()
+                          ? std::make_unique<device::IsaBridge>(std::move(legacy_irqs), pc::pirq_irqs)
+                          : std::make_unique<device::IsaBridge>(std::move(legacy_irqs));
         std::array<bus::IrqLine*, bus::pci_gsi_count> intx{};
-        for (unsigned i = 0; i < intx.size(); ++i) intx[i] = &lines_[bus::pci_first_gsi + i];
+        for (unsigned i = 0; i < intx.size(); ++i) {
+            // What slot 0's first pin is at: wire 0 is one before PIRQA.
+            constexpr unsigned pirq_offset = bus::pci_pirq(0, 1);
+            pci_wires_[i].emplace(lines_[bus::pci_first_gsi + i], *isa_bridge_, i + pirq_offset);
+            intx[i] = &*pci_wires_[i];
+        }
         pci_.emplace(io_.ports, io_.mmio, msi_, intx);
         if (use_signals_) pci_->set_write_signals(&signals_);
     }
@@ -84,6 +94,7 @@ private:
     EventSignals signals_;
     const bool use_signals_;
     std::vector<GsiLine> lines_;
+    std::array<std::optional<PciWire>, bus::pci_gsi_count> pci_wires_;
     std::vector<std::pair<u16, bus::RegisterBlock*>> claimed_;
     std::unique_ptr<device::Uart> uart_;
     std::unique_ptr<device::Rtc> rtc_;
@@ -94,6 +105,8 @@ private:
     std::unique_ptr<device::FwCfg> fw_cfg_;
     std::vector<std::unique_ptr<bus::RegisterBlock>> extra_;
     std::unique_ptr<device::PcTestdev> testdev_;
+    std::unique_ptr<device::IsaBridge> isa_bridge_;
+    std::unique_ptr<device::Piix4Pm> power_management_;
     std::vector<std::unique_ptr<bus::PciFunction>> functions_;
     std::optional<bus::PciHost> pci_;
     unsigned next_slot_ = pc::host_bridge_slot;
@@ -108,11 +121,12 @@ std::expected<void, VmError> PcDevices::add_fixed(const VmDefinition& definition
     rtc_->set_memory_size(low, definition.memory_bytes - low);
     rtc_->set_cpu_count(definition.cpus);
     pm_ = std::make_unique<device::AcpiPm>(lines_[pc::sci_irq], loop, requests.power_off);
+    power_management_ = std::make_unique<device::Piix4Pm>(io_.ports, *pm_, definition.firmware.empty());
     reset_control_ = std::make_unique<device::ResetControl>(requests.reset);
     pci_->set_reset_port(reset_control_.get());
     keyboard_reset_ = std::make_unique<device::KeyboardReset>(requests.reset);
     if (!claim(pc::com1_ports, pc::com_port_count, *uart_) ||
-        !claim(pc::rtc_ports, pc::rtc_port_count, *rtc_) || !claim(pc::pm_ports, pc::pm_port_count, *pm_) ||
+        !claim(pc::rtc_ports, pc::rtc_port_count, *rtc_) ||
         !claim(pc::keyboard_status_port, 1, *keyboard_reset_) || !claim(pc::post_port, 1, post_))
         return std::unexpected(VmError{"internal error: the port ranges of two devices overlap"});
     return add_fw_cfg(definition, memory);
@@ -142,9 +156,17 @@ std::expected<void, VmError> PcDevices::add_fw_cfg(const VmDefinition& definitio
     if (definition.memory_bytes > low) add_ram(boot::high_ram_base, definition.memory_bytes - low);
     fw_cfg_->add_file("etc/e820", std::move(e820));
     if (!definition.firmware.empty()) {
-        auto acpi = boot::make_acpi_files({.cpus = definition.cpus, .com1 = true});
+        const auto make_acpi = [this, cpus = definition.cpus] {
+            const u16 pm = power_management_->place();
+            return boot::make_acpi_files({.cpus = cpus, .com1 = true, .pm_ports = pm ? pm : pc::pm_ports});
+        };
+        auto acpi = make_acpi();
         if (!acpi) return std::unexpected(VmError{acpi.error().message});
-        fw_cfg_->add_file(std::string(boot::acpi_tables_file), std::move(acpi->tables));
+        // They tell where firmware has placed the PM registers by then.
+        fw_cfg_->add_file(std::string(boot::acpi_tables_file), [make_acpi] {
+            auto files = make_acpi();
+            return files ? std::move(files->tables) : std::vector<u8>{};
+        });
         fw_cfg_->add_file(std::string(boot::acpi_rsdp_file), std::move(acpi->rsdp));
         fw_cfg_->add_file(std::string(boot::acpi_loader_file), std::move(acpi->loader));
         // There is no display: the screen goes to the serial line. No menu, no retry after 60 s.
@@ -208,8 +230,10 @@ std::expected<void, VmError> PcDevices::add_pci(const VmDefinition& definition, 
                                                 memory::GuestMemory& memory, base::EventLoop& loop,
                                                 const GuestRequests& requests) {
     std::vector<std::unique_ptr<bus::PciFunction>> wanted;
-    wanted.push_back(std::make_unique<device::HostBridge>(requests.shadow));  // slot 0
-    wanted.push_back(std::make_unique<device::IsaBridge>());                  // slot 1
+    if (!pci_->attach(pc::isa_bridge_slot, *isa_bridge_) ||
+        !pci_->attach(pc::isa_bridge_slot, *power_management_, pc::pm_function))
+        return std::unexpected(VmError{"internal error: the chipset's PCI slots are taken"});
+    wanted.push_back(std::make_unique<device::HostBridge>(requests.shadow));
     for (size_t i = 0; i < backends.disks.size(); ++i)
         wanted.push_back(
             std::make_unique<device::VirtioBlk>(memory, *backends.disks[i], fmt::format("triune{}", i)));
@@ -221,9 +245,10 @@ std::expected<void, VmError> PcDevices::add_pci(const VmDefinition& definition, 
         if (auto* const virtio = dynamic_cast<device::VirtioPci*>(function.get()); virtio && use_signals_)
             virtio->use_doorbells(loop);
         if (const auto plugged = plug(std::move(function)); !plugged) return plugged;
+        if (next_slot_ == pc::isa_bridge_slot) next_slot_ = pc::first_free_slot;
     }
     // Firmware does that itself.
-    if (definition.firmware.empty() && !pci_->assign_resources())
+    if (definition.firmware.empty() && !pci_->assign_resources(pc::pirq_irqs))
         return std::unexpected(VmError{"too many devices: the PCI memory window is full", true});
     return {};
 }
@@ -233,7 +258,7 @@ std::expected<void, VmError> PcDevices::add_pci(const VmDefinition& definition, 
 std::expected<std::unique_ptr<Devices>, VmError> make_devices(
     const VmDefinition& definition, Backends& backends, memory::GuestMemory& memory, MappedIo& io,
     hypervisor::Vm& vm, base::EventLoop& loop, const GuestRequests& requests, const Trace& trace) {
-    auto devices = std::make_unique<PcDevices>(io, vm, trace);
+    auto devices = std::make_unique<PcDevices>(definition, io, vm, trace);
     if (const auto added = devices->add_fixed(definition, backends, memory, loop, requests); !added)
         return std::unexpected(added.error());
     if (const auto added = devices->add_extra(definition.devices, backends, loop, requests); !added)

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "bus/bus.h"
+#include "device/chipset.h"
 #include "hypervisor/hypervisor.h"
 #include "machine/trace.h"
 
@@ -35,6 +36,22 @@ private:
     hypervisor::Vm& vm_;
     unsigned gsi_;
     const Trace& trace_;
+};
+
+/// A PCI interrupt wire, which ends at an IOAPIC input and at the router to the 8259A pair.
+class PciWire final : public bus::IrqLine {
+public:
+    PciWire(bus::IrqLine& gsi, device::IsaBridge& router, unsigned wire)
+        : gsi_(gsi), router_(router), wire_(wire) {}
+    void set(bool level) override {
+        gsi_.set(level);
+        router_.set_pirq(wire_, level);
+    }
+
+private:
+    bus::IrqLine& gsi_;
+    device::IsaBridge& router_;
+    unsigned wire_;
 };
 
 /// Doorbells of devices are the hypervisor's I/O events. Where one cannot be added, the write reaches the
