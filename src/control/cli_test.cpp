@@ -258,6 +258,14 @@ TEST_F(Cli, SwitchNamesEngines) {
     EXPECT_TRUE(one_clear_line()) << err_;
 }
 
+TEST_F(Cli, KvmIrqchip) {
+    ASSERT_EQ(run({"run", "--kernel", "k"}), 0) << err_;
+    EXPECT_TRUE(last_definition.kvm_kernel_chips);
+    ASSERT_EQ(run({"run", "--kernel", "k", "--kvm-irqchip", "user"}), 0) << err_;
+    EXPECT_FALSE(last_definition.kvm_kernel_chips);
+    EXPECT_EQ(run({"run", "--kernel", "k", "--kvm-irqchip", "split"}), 2);
+}
+
 TEST_F(Cli, StatsToStderrOrFile) {
     EXPECT_EQ(run({"run", "--kernel", "k", "--stats"}), 0);
     EXPECT_NE(err_.find("halts"), std::string::npos);

@@ -76,6 +76,18 @@ void RunCommand::declare(CLI::App& app) {
         ->type_name("auto|bt|interp|kvm")
         ->capture_default_str();
     app.add_option(
+           "--kvm-irqchip",
+           [&d](const CLI::results_t& texts) {
+               d.kvm_kernel_chips = texts.back() == "kernel";
+               return true;
+           },
+           "Engine kvm: interrupt chips and interval timer in the host's kernel where it has them, or "
+           "Triune's own "
+           "[kernel]")
+        ->check(CLI::IsMember({"kernel", "user"}))
+        ->type_name("kernel|user")
+        ->expected(1);
+    app.add_option(
            "--switch", d.switch_engines,
            "Engines that SIGUSR1 and Ctrl-A e go through [bt,interp; kvm,bt after --engine kvm]. With kvm "
            "the guest's processor has what KVM and the others can all do")

@@ -151,6 +151,8 @@ public:
     virtual Result<void> remove_io_event(const IoEvent& event) = 0;
     /// True where an IoEvent is cheaper than a call of Io, because that is an exit from the kernel.
     [[nodiscard]] virtual bool io_events_save_exits() const { return false; }
+    /// True where an IrqEvent's signal becomes an interrupt without waiting for another thread.
+    [[nodiscard]] virtual bool irq_events_are_direct() const { return false; }
     virtual Result<void> add_irq_event(const IrqEvent& event) = 0;
     virtual Result<void> remove_irq_event(const IrqEvent& event) = 0;
     /// A number beyond the lines' that stands for a message in IrqEvent::gsi (KVM's MSI routes).
@@ -177,6 +179,8 @@ struct VmConfig {
     bool measure_time = false;  ///< Counters::time is kept: a few percent slower
     /// "bt" only: every block is held against the reference engine; a difference is a Mismatch.
     bool verify = false;
+    /// "kvm" only: interrupt chips of the kernel, where it has them; else the soft hypervisor's.
+    bool kernel_chips = true;
     memory::GuestMemory* memory = nullptr;
     Io* io = nullptr;
     base::EventLoop* loop = nullptr;
@@ -186,7 +190,7 @@ struct VmConfig {
 Result<std::unique_ptr<Vm>> make_soft_vm(const VmConfig& config);
 
 /// `model` as far as this host's KVM goes: what make_kvm_vm() shows its guest.
-Result<x86::CpuModel> limit_to_kvm(const x86::CpuModel& model);
+Result<x86::CpuModel> limit_to_kvm(const x86::CpuModel& model, bool kernel_chips);
 
 /// The kvm hypervisor: processor, memory and interrupt chips of the host's /dev/kvm. One line says why
 /// where this host has none that works.

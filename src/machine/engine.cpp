@@ -41,8 +41,8 @@ bool same_value(const x86::CpuidResult& a, const x86::CpuidResult& b) {
 
 }  // namespace
 
-Result<void> kvm_can_go_on(const x86::CpuModel& model) {
-    const auto limited = hypervisor::limit_to_kvm(model);
+Result<void> kvm_can_go_on(const x86::CpuModel& model, bool kernel_chips) {
+    const auto limited = hypervisor::limit_to_kvm(model, kernel_chips);
     if (!limited) return std::unexpected(limited.error());
     const bool same = std::ranges::equal(model.leaves, limited->leaves, [](const auto& a, const auto& b) {
         return same_value(a.value, b.value);

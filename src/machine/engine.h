@@ -17,7 +17,7 @@ struct EngineChoice {
 
 /// Whether VMs run under engine "kvm" on this host's processor model: an error names the features that the
 /// guest has been shown and that KVM lacks.
-Result<void> kvm_can_go_on(const x86::CpuModel& model);
+Result<void> kvm_can_go_on(const x86::CpuModel& model, bool kernel_chips);
 
 /// What `--engine auto` picks on this host, and why. `debugged`: for a VM with a debugger, which engine kvm
 /// gives four break- and watchpoints only.

@@ -19,6 +19,7 @@ Result<void> EngineSwitch::move_to(std::unique_ptr<hypervisor::Vm> next, Process
                 {{VmEnd::host_error, "the engine did not take an event: " + taken.error().message}});
     vm_ = std::move(next);
     saves_exits_ = vm_->io_events_save_exits();
+    direct_irqs_ = vm_->irq_events_are_direct();
     return taken;
 }
 

@@ -21,7 +21,10 @@ namespace triune::machine {
 class EngineSwitch final : public hypervisor::Vm {
 public:
     EngineSwitch(std::unique_ptr<hypervisor::Vm> vm, memory::GuestMemory& memory)
-        : memory_(memory), vm_(std::move(vm)), saves_exits_(vm_->io_events_save_exits()) {}
+        : memory_(memory),
+          vm_(std::move(vm)),
+          saves_exits_(vm_->io_events_save_exits()),
+          direct_irqs_(vm_->irq_events_are_direct()) {}
 
     Result<std::unique_ptr<hypervisor::Vcpu>> create_vcpu(unsigned index) override {
         const base::MutexLock lock(mutex_);
@@ -46,6 +49,7 @@ public:
     Result<void> add_io_event(const hypervisor::IoEvent& event) override;
     Result<void> remove_io_event(const hypervisor::IoEvent& event) override;
     [[nodiscard]] bool io_events_save_exits() const override { return saves_exits_; }
+    [[nodiscard]] bool irq_events_are_direct() const override { return direct_irqs_; }
     Result<void> add_irq_event(const hypervisor::IrqEvent& event) override;
     Result<void> remove_irq_event(const hypervisor::IrqEvent& event) override;
     Result<unsigned> add_msi_gsi(u64 address, u32 data) override;
@@ -74,7 +78,7 @@ private:
     memory::GuestMemory& memory_;
     base::Mutex mutex_;
     std::shared_ptr<hypervisor::Vm> vm_ GUARDED_BY(mutex_);
-    std::atomic<bool> saves_exits_;
+    std::atomic<bool> saves_exits_, direct_irqs_;
     std::vector<hypervisor::IoEvent> io_events_ GUARDED_BY(mutex_);
     std::vector<hypervisor::IrqEvent> irq_events_ GUARDED_BY(mutex_);
     std::map<unsigned, Message> messages_ GUARDED_BY(mutex_);  ///< by the number that callers know

@@ -80,6 +80,7 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
     config.perf_map = definition.perf_map;
     config.measure_time = definition.measure_time;
     config.verify = definition.verify;
+    config.kernel_chips = definition.kvm_kernel_chips;
     config.memory = board->memory_.get();
     config.io = &board->io_;
     if (trace.any()) {
@@ -112,7 +113,7 @@ Result<void> Board::switch_engine(const std::string& engine) {
     hypervisor::VmConfig wanted = config_;
     wanted.engine = engine;
     if (engine == "kvm")
-        if (auto r = kvm_can_go_on(config_.cpu); !r) return r;
+        if (auto r = kvm_can_go_on(config_.cpu, config_.kernel_chips); !r) return r;
     auto next = make_hypervisor(wanted);
     if (!next) return std::unexpected(next.error());
     const bool paused = processors_->pause();

@@ -19,73 +19,81 @@ RunEnd Processors::run(const x86::VcpuState& start, observe::Counters& counters)
         pthread_setname_np(threads.back().native_handle(), fmt::format("vcpu{}", i).c_str());
     }
     for (std::thread& t : threads) t.join();
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     return end_.value_or(RunEnd{{VmEnd::host_error, "all processors stopped without a reason"}});
 }
 
 void Processors::end(RunEnd how) {
-    std::unique_lock lock(mutex_);
-    if (end_) return;
-    end_ = std::move(how);
+    Listeners paused;
+    {
+        const base::MutexLock lock(mutex_);
+        if (end_) return;
+        end_ = std::move(how);
+        kick_all();
+        changed_.notify_all();
+        paused = take_paused();
+    }
+    for (const auto& tell : paused) tell();
+}
+
+void Processors::kick_all() {
     for (hypervisor::Vcpu* v : vcpus_)
         if (v) v->kick();
-    changed_.notify_all();
-    tell_paused(std::move(lock));
 }
 
 // -- pauses ---------------------------------------------------------------------------------------
 
 void Processors::pause(std::function<void()> paused) {
-    std::unique_lock lock(mutex_);
-    ++pauses_;
-    for (hypervisor::Vcpu* v : vcpus_)
-        if (v) v->kick();
-    waiting_for_pause_.push_back(std::move(paused));
-    tell_paused(std::move(lock));
+    Listeners complete;
+    {
+        const base::MutexLock lock(mutex_);
+        ++pauses_;
+        kick_all();
+        waiting_for_pause_.push_back(std::move(paused));
+        complete = take_paused();
+    }
+    for (const auto& tell : complete) tell();
 }
 
 bool Processors::pause() {
     std::binary_semaphore done{0};
     pause([&done] { done.release(); });
     done.acquire();
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     return !end_;
 }
 
 void Processors::resume() {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (pauses_ > 0 && --pauses_ == 0) changed_.notify_all();
 }
 
 bool Processors::with_vcpu(unsigned index, const std::function<void(hypervisor::Vcpu&)>& f) {
-    const std::lock_guard lock(mutex_);
-    if (end_ || pauses_ == 0 || !settled_locked() || index >= count_ || !vcpus_[index]) return false;
+    const base::MutexLock lock(mutex_);
+    if (end_ || pauses_ == 0 || !settled() || index >= count_ || !vcpus_[index]) return false;
     f(*vcpus_[index]);
     return true;
 }
 
 void Processors::hold(unsigned index, bool held) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     held_.at(index) = held;
 }
 
-void Processors::tell_paused(std::unique_lock<std::mutex> lock) {
-    if (!settled_locked()) return;
-    const auto waiting = std::exchange(waiting_for_pause_, {});
-    lock.unlock();
-    for (const auto& paused : waiting) paused();
+Processors::Listeners Processors::take_paused() {
+    return settled() ? std::exchange(waiting_for_pause_, {}) : Listeners{};
 }
 
 Result<void> Processors::move_to(hypervisor::Vm& next) {
-    std::unique_lock lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (end_) return fail("the VM has ended");
-    if (pauses_ == 0 || !settled_locked() || moving_to_) return fail("the processors are not paused");
+    if (pauses_ == 0 || !settled() || moving_to_) return fail("the processors are not paused");
     moving_to_ = &next;
     to_move_.assign(count_, true);
     moves_left_ = count_;
     changed_.notify_all();
     // Whoever has begun still uses `next`.
-    changed_.wait(lock, [this] { return moves_left_ == 0 || (end_ && moves_begun_ == 0); });
+    while (!moved()) changed_.wait(mutex_);
     moving_to_ = nullptr;
     if (moves_left_) return fail("the VM has ended");
     return {};
@@ -94,8 +102,8 @@ Result<void> Processors::move_to(hypervisor::Vm& next) {
 // -- a processor's thread -------------------------------------------------------------------------
 
 Processors::Next Processors::enter(unsigned index) {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return end_ || to_move_[index] || (pauses_ == 0 && !held_[index]); });
+    const base::MutexLock lock(mutex_);
+    while (!end_ && !to_move_[index] && (pauses_ || held_[index])) changed_.wait(mutex_);
     if (end_) return Next::end;
     if (to_move_[index]) return Next::move;
     ++running_;
@@ -104,7 +112,7 @@ Processors::Next Processors::enter(unsigned index) {
 
 void Processors::retire(unsigned index, std::unique_ptr<hypervisor::Vcpu>& vcpu,
                         observe::Counters& counters) {
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     vcpus_[index] = nullptr;
     counters.add(vcpu->counters());
     // The vCPU goes while this thread holds the lock: nobody can reach it any more.
@@ -115,7 +123,7 @@ void Processors::move_one(unsigned index, std::unique_ptr<hypervisor::Vcpu>& vcp
                           observe::Counters& counters) {
     hypervisor::Vm* next = nullptr;
     {
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         to_move_[index] = false;
         if (!moving_to_) return;
         next = moving_to_;
@@ -131,7 +139,7 @@ void Processors::move_one(unsigned index, std::unique_ptr<hypervisor::Vcpu>& vcp
         end({{VmEnd::host_error,
               fmt::format("processor {} on the new engine: {}", index, made.error().message)}});
     }
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     vcpus_[index] = vcpu.get();
     --moves_begun_;
     if (made) --moves_left_;
@@ -139,9 +147,13 @@ void Processors::move_one(unsigned index, std::unique_ptr<hypervisor::Vcpu>& vcp
 }
 
 void Processors::leave() {
-    std::unique_lock lock(mutex_);
-    --running_;
-    tell_paused(std::move(lock));
+    Listeners paused;
+    {
+        const base::MutexLock lock(mutex_);
+        --running_;
+        paused = take_paused();
+    }
+    for (const auto& tell : paused) tell();
 }
 
 void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::Counters& counters) {
@@ -156,13 +168,15 @@ void Processors::run_one(unsigned index, const x86::VcpuState& start, observe::C
         state.tsc_offset = (*vcpu)->state().tsc_offset;
         (*vcpu)->set_state(state);
     }
+    Listeners paused;
     {
-        std::unique_lock lock(mutex_);
+        const base::MutexLock lock(mutex_);
         vcpus_[index] = vcpu->get();
         if (++created_count_ == count_) changed_.notify_all();
-        changed_.wait(lock, [this] { return created_count_ == count_ || end_; });
-        tell_paused(std::move(lock));
+        while (created_count_ != count_ && !end_) changed_.wait(mutex_);
+        paused = take_paused();
     }
+    for (const auto& tell : paused) tell();
     for (Next next = enter(index); next != Next::end; next = enter(index)) {
         if (next == Next::move) {
             move_one(index, *vcpu, counters);

@@ -2,13 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
+#include "base/mutex.h"
 #include "hypervisor/hypervisor.h"
 #include "observe/counters.h"
 #include "triune/vm.h"
@@ -73,25 +72,34 @@ private:
     /// Takes the processor away from everybody else.
     void retire(unsigned index, std::unique_ptr<hypervisor::Vcpu>& vcpu, observe::Counters& counters);
     void leave();
-    [[nodiscard]] bool settled_locked() const { return end_ || (created_count_ == count_ && running_ == 0); }
-    /// Calls those who wait for the pause that is complete now. Takes the lock over.
-    void tell_paused(std::unique_lock<std::mutex> lock);
+    [[nodiscard]] bool settled() const REQUIRES(mutex_) {
+        return end_ || (created_count_ == count_ && running_ == 0);
+    }
+    /// Nobody has yet to move, or begun to.
+    [[nodiscard]] bool moved() const REQUIRES(mutex_) {
+        return moves_left_ == 0 || (end_ && moves_begun_ == 0);
+    }
+    void kick_all() REQUIRES(mutex_);
+    using Listeners = std::vector<std::function<void()>>;
+    /// Those who wait for the pause that is complete now: to be called without the lock.
+    [[nodiscard]] Listeners take_paused() REQUIRES(mutex_);
 
     hypervisor::Vm& vm_;
     const unsigned count_;
     std::function<void(unsigned, const hypervisor::Debug&)> on_debug_;
-    std::mutex mutex_;                 // guards all below; taken before nothing else
-    std::condition_variable changed_;  ///< any of what enter() waits for
-    unsigned created_count_ = 0;
-    unsigned running_ = 0;                  ///< vCPUs in Vcpu::run()
-    unsigned pauses_ = 0;                   ///< that were not resumed
-    std::vector<hypervisor::Vcpu*> vcpus_;  ///< by index; null before and after its life
-    std::vector<bool> held_;
-    hypervisor::Vm* moving_to_ = nullptr;  ///< null: nobody moves
-    std::vector<bool> to_move_;
-    unsigned moves_left_ = 0, moves_begun_ = 0;  ///< processors that have not moved; those in between
-    std::vector<std::function<void()>> waiting_for_pause_;
-    std::optional<RunEnd> end_;
+    mutable base::Mutex mutex_;        // taken before nothing else
+    base::ConditionVariable changed_;  ///< any of what enter() waits for
+    unsigned created_count_ GUARDED_BY(mutex_) = 0;
+    unsigned running_ GUARDED_BY(mutex_) = 0;                  ///< vCPUs in Vcpu::run()
+    unsigned pauses_ GUARDED_BY(mutex_) = 0;                   ///< that were not resumed
+    std::vector<hypervisor::Vcpu*> vcpus_ GUARDED_BY(mutex_);  ///< by index; null before and after its life
+    std::vector<bool> held_ GUARDED_BY(mutex_);
+    hypervisor::Vm* moving_to_ GUARDED_BY(mutex_) = nullptr;  ///< null: nobody moves
+    std::vector<bool> to_move_ GUARDED_BY(mutex_);
+    unsigned moves_left_ GUARDED_BY(mutex_) = 0;   ///< processors that have not moved
+    unsigned moves_begun_ GUARDED_BY(mutex_) = 0;  ///< those in between
+    Listeners waiting_for_pause_ GUARDED_BY(mutex_);
+    std::optional<RunEnd> end_ GUARDED_BY(mutex_);
 };
 
 }  // namespace triune::machine

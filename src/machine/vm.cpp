@@ -142,7 +142,7 @@ std::expected<void, VmError> HostedVm::choose_switches() {
         engines = {"bt", "interp"};
     if (definition_.engine != "kvm" && !has("kvm")) return {};
     // One processor for all engines that the guest may meet.
-    auto limited = hypervisor::limit_to_kvm(model_);
+    auto limited = hypervisor::limit_to_kvm(model_, definition_.kvm_kernel_chips);
     if (!limited) return std::unexpected(VmError{limited.error().message});
     model_ = std::move(*limited);
     return {};

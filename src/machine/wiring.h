@@ -7,6 +7,7 @@
 #include "bus/bus.h"
 #include "device/chipset.h"
 #include "hypervisor/hypervisor.h"
+#include "machine/message_events.h"
 #include "machine/trace.h"
 
 namespace triune::machine {
@@ -70,17 +71,18 @@ private:
     hypervisor::Vm& vm_;
 };
 
-/// Message-signalled interrupts go to the hypervisor as they are.
+/// Message-signalled interrupts go to the hypervisor as they are, or by eventfds where those are direct.
 class MsiBridge final : public bus::MsiSink {
 public:
-    MsiBridge(hypervisor::Vm& vm, const Trace& trace) : vm_(vm), trace_(trace) {}
+    MsiBridge(hypervisor::Vm& vm, const Trace& trace) : vm_(vm), events_(vm), trace_(trace) {}
     void send(u64 address, u32 data) override {
         if (trace_.on(Trace::Event::msi)) trace_.write(fmt::format("msi {:#x} data {:#x}", address, data));
-        vm_.signal_msi(address, data);
+        if (!vm_.irq_events_are_direct() || !events_.send(address, data)) vm_.signal_msi(address, data);
     }
 
 private:
     hypervisor::Vm& vm_;
+    MessageEvents events_;
     const Trace& trace_;
 };
 

@@ -152,7 +152,7 @@ TEST_P(IoEvents, EventsComeAndGoWhileTheGuestWrites) {
     EXPECT_EQ(signalled, 200u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Engine, IoEvents, ::testing::Values("interp", "bt", "kvm"),
+INSTANTIATE_TEST_SUITE_P(Engine, IoEvents, ::testing::Values("interp", "bt", "kvm", "kvm_user_chips"),
                          [](const auto& p) { return std::string(p.param); });
 
 class IrqEvents : public ::testing::TestWithParam<const char*> {};
@@ -202,7 +202,7 @@ TEST_P(IrqEvents, EdgeLevelAndMessage) {
     vm.remove_msi_gsi(*gsi);
 }
 
-INSTANTIATE_TEST_SUITE_P(Engine, IrqEvents, ::testing::Values("interp", "bt", "kvm"),
+INSTANTIATE_TEST_SUITE_P(Engine, IrqEvents, ::testing::Values("interp", "bt", "kvm", "kvm_user_chips"),
                          [](const auto& p) { return std::string(p.param); });
 
 }  // namespace

@@ -29,13 +29,14 @@ x86::VcpuState real_mode_at(const x86::VcpuState& from, u16 ip) {
 }
 
 Bench::Bench(std::string engine, unsigned cpus, const std::string& cpu)
-    : kvm_(engine == "kvm"), cpus_(cpus), vcpus_(cpus), states_(cpus), counters_(cpus) {
+    : kvm_(engine.starts_with("kvm")), cpus_(cpus), vcpus_(cpus), states_(cpus), counters_(cpus) {
     loop_ = std::move(base::EventLoop::create().value());
     memory_ = std::move(memory::GuestMemory::create(ram_bytes).value());
     memory_->add_slot(0, ram_bytes, 0).value();
     hypervisor::VmConfig config;
     // "verify": bt, each block of which is held against the reference engine.
     config.verify = engine == "verify";
+    config.kernel_chips = engine != "kvm_user_chips";
     config.engine = config.verify ? "bt" : std::move(engine);
     config.cpus = cpus;
     config.cpu = x86::make_cpu_model(cpu, cpus).value();
@@ -43,7 +44,7 @@ Bench::Bench(std::string engine, unsigned cpus, const std::string& cpu)
     config.memory = memory_.get();
     config.io = this;
     config.loop = loop_.get();
-    const bool kvm = config.engine == "kvm";
+    const bool kvm = kvm_;
     // A KVM that emulates kernel code in software is too weak for guests that test kernel code.
     // TRIUNE_TEST_KVM=always leaves the judgement to the tests: for hosts that are themselves emulated.
     const char* const asked = std::getenv("TRIUNE_TEST_KVM");

@@ -23,7 +23,8 @@ inline constexpr u32 passed = 1;
 /// page 0xd0000000 keeps what is written to it.
 class Bench final : public hypervisor::Io {
 public:
-    /// Engine "kvm" where the host has none that runs guests: `unavailable` says why, and there is no VM.
+    /// "kvm_user_chips": engine "kvm" without the kernel's interrupt chips. Engine "kvm" where the host has
+    /// none that runs guests: `unavailable` says why, and there is no VM.
     explicit Bench(std::string engine, unsigned cpus = 1, const std::string& cpu = "host");
     ~Bench() override;
 

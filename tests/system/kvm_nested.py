@@ -10,8 +10,11 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import types
 
+from gdb_test import kernel as debuggee_kernel
 from harness import ROOT
 
 # Where QEMU's emulated processor is not as a processor is: guest (or test) -> (what the guest reports, why). It may
@@ -19,7 +22,7 @@ from harness import ROOT
 # page_fault, exceptions, protected32, debug, v8086, la57; at a neighbouring check: paging32, tasks. The reason of
 # vector stands in QEMU's source; those of tasks and of the debugger's tests are inferred.
 # What KVM cannot do on any processor: these say so and are skipped.
-NOT_ON_KVM = {"All/Guests.Pass/kvm_ferr"}
+NOT_ON_KVM = {"All/Guests.Pass/kvm_ferr", "All/Guests.Pass/kvm_user_chips_ferr"}
 TCG_FAULTS = {
     "page_fault": (0x11b, "a reserved bit gives error code 8: P is not set"),
     "paging32": (0x106, "a reserved bit gives error code 8: P is not set"),
@@ -91,13 +94,14 @@ echo "== contract"; TRIUNE_TEST_KVM=always timeout LIMIT ./contract_test --gtest
 echo "== unit"; timeout 120 ./kvm_hv_test --gtest_color=no; echo "== status $?"
 """,
     "boot": r"""
-for cpus in 1 2; do
+for kind in "1 kernel" "2 kernel" "2 user"; do
+    cpus=${kind% *}
     head -c 4194304 /dev/zero >/tmp/disk.img
-    echo "== boot $cpus"
-    timeout LIMIT ./triune run --engine kvm --cpu CPU --cpus $cpus --memory 256M --kernel vmlinuz --initrd inner \
+    echo "== boot $kind"
+    timeout LIMIT ./triune run --engine kvm --kvm-irqchip ${kind#* } --cpu CPU --cpus $cpus --memory 256M --kernel vmlinuz --initrd inner \
         --append "console=ttyS0 panic=-1 no_timer_check" --disk /tmp/disk.img --net user --stats </dev/null
     echo "== status $?"
-    echo "== disk $cpus"; head -c 8893 /tmp/disk.img | md5sum; seq 1 2000 | md5sum; echo "== status $?"
+    echo "== disk $kind"; head -c 8893 /tmp/disk.img | md5sum; seq 1 2000 | md5sum; echo "== status $?"
 done
 """,
     "switch": r"""
@@ -133,6 +137,18 @@ kill -USR1 $(vm)
 wait $pid; status=$?
 cat /tmp/vectors.out /tmp/vectors.err; echo "== status $status"
 """,
+    "gdb": r"""
+echo "== gdb"
+ifconfig lo 127.0.0.1 up; stty -F /dev/ttyS1 raw -echo 115200
+timeout LIMIT ./triune run --engine kvm --serial none --memory 64M --device isa-debug-exit --kernel debuggee \
+    --gdb tcp:127.0.0.1:1234 --wait </dev/null &
+pid=$!
+until netstat -ltn | grep -q ':1234 ' || ! kill -0 $pid 2>/dev/null; do sleep 0.2; done
+nc 127.0.0.1 1234 </dev/ttyS1 >/dev/ttyS1 & line=$!
+echo "gdb: ready"
+wait $pid; status=$?; kill $line
+echo "== status $status"
+""",
     "firmware": r"""
 echo "== firmware"; timeout 100 ./triune run --engine kvm --firmware bios.bin --cpus 2 --disk boot.img \
     --device isa-debug-exit </dev/null; status=$?; echo; echo "== status $status"
@@ -151,6 +167,21 @@ def sections(text):
     for match in re.finditer(r"^== (?!status)(.+?)\n(.*?)^== status (\d+)$", text.replace("\r", ""), re.S | re.M):
         found[match.group(1)] = (match.group(2), int(match.group(3)))
     return found
+
+
+def debug(console, socket, image, said):
+    """Debian's gdb, over the machine's second serial line, once the machine says that the stub listens there."""
+    while b"gdb: ready" not in open(console, "rb").read():
+        time.sleep(0.5)
+    words = ["gdb", "-nx", "-batch"]
+    for command in ("set confirm off", "set pagination off", "set width 0", "set remotetimeout 60", f"target remote {socket}",
+                    'printf "at start %d\\n", $rip == (long)&start', "stepi", "stepi", "stepi", 'printf "stepped %d\\n", $rip != (long)&start',
+                    "set var readable = 4711", "print readable", "set $r12 = 0x123456789abcdef0", "print/x $r12", "print $cr0",
+                    "shell (sleep 20; kill -INT $PPID) &", "continue", "stepi", 'printf "rounds %d\\n", rounds > 0',
+                    "set var quit = 16", "detach"):
+        words += ["-ex", command]
+    with open(said, "wb") as out:
+        subprocess.run(words + [image], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, timeout=400)
 
 
 def libraries(program):
@@ -182,7 +213,7 @@ def judge_contract(judge, lines):
     judge(bool(ran), f"contract: {ran.group(1) if ran else 0} tests ran to the end")
     for part in re.split(r"^\[ RUN      \] ", lines, flags=re.M)[1:]:
         test = part.split()[0]
-        name = test.rsplit("kvm_", 1)[-1]
+        name = re.sub(r".*/kvm_(user_chips_)?", "", test)
         if re.search(r"^\[       OK \]", part, re.M):
             print(f"ok   contract: {test}")
             continue
@@ -225,13 +256,14 @@ def boot_disk():
 def judge_all(found, text, parts):
     judge = Judge()
     judge("== end" in text, "the machine ran all of it")
-    names = ["doctor", "contract", "unit", "boot 1", "boot 2", "disk 1", "disk 2", "switch", "vectors", "firmware", "auto"]
+    names = ["doctor", "contract", "unit", "boot 1 kernel", "boot 2 kernel", "boot 2 user", "disk 1 kernel",
+             "disk 2 kernel", "disk 2 user", "switch", "vectors", "gdb", "firmware", "auto"]
     for name in [n for n in names if n.split()[0].replace("disk", "boot") in parts]:
         lines, status = found.get(name, ("", None))
         if name == "contract":
             judge_contract(judge, lines)
             continue
-        wanted = 0x43 if name == "firmware" else 0
+        wanted = {"firmware": 0x43, "gdb": 16 << 1 | 1}.get(name, 0)
         judge(status == wanted, f"{name}: status {status}")
         if name == "doctor":
             judge("KVM works, with hardware assist" in lines, "doctor: the probe finds KVM good")
@@ -246,6 +278,10 @@ def judge_all(found, text, parts):
             judge("served over virtio-net" in lines, f"{name}: virtio-net carries a page")
             judge("inner: done" in lines and "Power down" in lines, f"{name}: powers off")
             judge(not re.search(r"WARNING|BUG:|Oops|Call Trace|soft lockup", lines), f"{name}: the kernel complains of nothing")
+        if name == "gdb":
+            said = found.get("debugger", ("", 0))[0]
+            judge(re.search(r"at start 1.*stepped 1.*= 4711.*= 0x123456789abcdef0.*PE.*PG.*SIGINT.*rounds 1", said, re.S),
+                  "gdb: steps, registers, memory, Ctrl-C under Debian's gdb")
         if name == "switch":
             judge_switch(judge, lines)
         if name == "vectors":
@@ -304,27 +340,38 @@ def main():
                         avx, os.path.join(ROOT, "tests/system/kernels/avx_state.c")], check=True)
         make_initrd(os.path.join(scratch, "inner-vectors"), base=base,
                     add=[[write("vectors.sh", VECTORS) + "=/autorun"], [avx + "=/avx_state"]])
+        debuggee = debuggee_kernel(types.SimpleNamespace(path=lambda name: os.path.join(scratch, name)))
         make_initrd(short_initrd, base=base, add=[[write("short.sh", "echo inner: up\n") + "=/autorun"]])
         guests = os.path.join(build, "guests")
         files = [[f"{p}=/kvm/{os.path.basename(p)}"] for p in programs + [inner_initrd, short_initrd]]
         files += [[f"{os.path.join(scratch, n)}=/kvm/{n}"] for n in ("inner-switched", "inner-vectors")]
         files += [[f"{os.path.join(guest, 'vmlinuz')}=/kvm/vmlinuz"], [f"{options.firmware}=/kvm/bios.bin"]]
+        files += [[debuggee + "=/kvm/debuggee"]]
         files += [[write("boot.img", boot_disk()) + "=/kvm/boot.img"]]
         files += [[f"{os.path.join(guests, n)}={os.path.join(guests, n)}"] for n in os.listdir(guests) if n.endswith(".bin")]
         files += [[f"{lib}={lib}"] for lib in sorted(set(sum((libraries(p) for p in programs), [])))]
         init = os.path.join(ROOT, "tools/guest/init")
         make_initrd(outer, busybox=busybox, init=init, modules=[release, "kvm_amd"],
                     add=files + [[write("outer.sh", script) + "=/autorun"]])
+        socket, console, said = (os.path.join(scratch, n) for n in ("gdb.sock", "console", "gdb.out"))
         command = [options.qemu, "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "2G", "-nographic",
                    "-nodefaults", "-serial", "stdio", "-no-reboot", "-kernel", os.path.join(guest, "vmlinuz"),
-                   "-initrd", outer, "-append", "console=ttyS0 quiet panic=-1 no_timer_check"]
+                   "-initrd", outer, "-append", "console=ttyS0 quiet panic=-1 no_timer_check",
+                   "-chardev", f"socket,id=gdb,path={socket},server=on,wait=off", "-serial", "chardev:gdb"]
         begin = time.monotonic()
-        try:
-            out = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                 timeout=options.limit).stdout
-        except subprocess.TimeoutExpired as late:
-            out = (late.stdout or b"") + b"\n(time is up)\n"
-        text = out.decode("utf-8", "replace")
+        with open(console, "wb") as out, subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out,
+                                                          stderr=subprocess.STDOUT) as machine:
+            threading.Thread(target=debug, args=(console, socket, debuggee, said), daemon=True).start()
+            try:
+                machine.wait(options.limit)
+            except subprocess.TimeoutExpired:
+                machine.kill()
+                out.write(b"\n(time is up)\n")
+        with open(console, encoding="utf-8", errors="replace") as f:
+            text = f.read()
+        if os.path.exists(said):
+            with open(said, encoding="utf-8", errors="replace") as f:
+                text += "\n== debugger\n" + f.read() + "\n== status 0\n"
         if options.log:
             with open(options.log, "w") as f:
                 f.write(text)

@@ -81,10 +81,12 @@ x86::CpuModel limit_model(const x86::CpuModel& model, const CpuidTable& supporte
     return limited;
 }
 
-Result<x86::CpuModel> model_for(const Device& device, const x86::CpuModel& model) {
+Result<x86::CpuModel> model_for(const Device& device, const x86::CpuModel& model, bool kernel_chips) {
     const auto supported = supported_cpuid(device);
     if (!supported) return std::unexpected(supported.error());
-    return limit_model(model, *supported, device.has(KVM_CAP_TSC_DEADLINE_TIMER));
+    // KVM without a local APIC swallows writes of the deadline, unless they are kept from it.
+    return limit_model(model, *supported,
+                       kernel_chips ? device.has(KVM_CAP_TSC_DEADLINE_TIMER) : device.can_filter_msrs());
 }
 
 CpuidTable vcpu_cpuid(const x86::CpuModel& model, unsigned index) {

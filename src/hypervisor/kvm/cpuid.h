@@ -23,7 +23,7 @@ Result<CpuidTable> supported_cpuid(const Device& device);
 x86::CpuModel limit_model(const x86::CpuModel& model, const CpuidTable& supported, bool tsc_deadline);
 
 /// limit_model() by what `device` says.
-Result<x86::CpuModel> model_for(const Device& device, const x86::CpuModel& model);
+Result<x86::CpuModel> model_for(const Device& device, const x86::CpuModel& model, bool kernel_chips);
 
 /// The table of the vCPU whose APIC id is `index`.
 CpuidTable vcpu_cpuid(const x86::CpuModel& model, unsigned index);

@@ -24,9 +24,6 @@ constexpr auto needed = std::to_array<Needed>({
     {KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
     {KVM_CAP_DEBUGREGS, "KVM_CAP_DEBUGREGS"},
     {KVM_CAP_XSAVE, "KVM_CAP_XSAVE"},
-    {KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
-    {KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING"},
-    {KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI"},
 });
 
 std::unexpected<Error> cannot_open(const std::string& path) {
@@ -78,6 +75,15 @@ Result<Device> Device::open(const char* path) {
         return fail(name + ": KVM_GET_VCPU_MMAP_SIZE gives " + std::to_string(bytes));
     d.run_bytes_ = static_cast<size_t>(bytes);
     return d;
+}
+
+bool Device::has_chips() const {
+    return has(KVM_CAP_IRQCHIP) && has(KVM_CAP_IRQ_ROUTING) && has(KVM_CAP_SIGNAL_MSI) && has(KVM_CAP_PIT2);
+}
+
+bool Device::can_filter_msrs() const {
+    return has(KVM_CAP_X86_MSR_FILTER) &&
+           (capability(KVM_CAP_X86_USER_SPACE_MSR) & KVM_MSR_EXIT_REASON_FILTER);
 }
 
 int Device::capability(unsigned long number) const {

@@ -3,7 +3,7 @@
 #pragma once
 
 /// kvm: the hypervisor contract through Linux' /dev/kvm (Documentation/virt/kvm/api.rst): memory slots,
-/// in-kernel interrupt chips and timers, one KVM vCPU per Vcpu.
+/// interrupt chips and timers in the kernel or the soft hypervisor's, one KVM vCPU per Vcpu.
 ///
 /// Threads: one per vCPU; lines, messages, ioeventfds and kicks come from any thread. No locks of its own
 /// but the routing table's, a leaf.
@@ -36,6 +36,10 @@ public:
     /// KVM_CHECK_EXTENSION: 0 where there is none.
     [[nodiscard]] int capability(unsigned long number) const;
     [[nodiscard]] bool has(unsigned long number) const { return capability(number) > 0; }
+    /// Interrupt chips and interval timer in the kernel, as a VM here uses them.
+    [[nodiscard]] bool has_chips() const;
+    /// Chosen MSRs may exit to user space.
+    [[nodiscard]] bool can_filter_msrs() const;
     /// Bytes that a vCPU's run structure takes.
     [[nodiscard]] size_t run_bytes() const { return run_bytes_; }
     /// A VM's file descriptor.

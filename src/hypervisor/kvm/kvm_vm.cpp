@@ -24,6 +24,7 @@ public:
     void set_gsi(unsigned gsi, bool level) override { state_->set_gsi(gsi, level); }
 
     void signal_msi(u64 address, u32 data) override {
+        if (UserChips* const chips = state_->user_chips()) return chips->chip().signal_msi(address, data);
         kvm_msi msi{};
         msi.address_lo = static_cast<u32>(address);
         msi.address_hi = static_cast<u32>(address >> 32);
@@ -41,7 +42,9 @@ public:
         return set_io_event(state_->fd(), event, false);
     }
     [[nodiscard]] bool io_events_save_exits() const override { return true; }
+    [[nodiscard]] bool irq_events_are_direct() const override { return !state_->user_chips(); }
     Result<void> add_irq_event(const IrqEvent& event) override {
+        if (UserChips* const chips = state_->user_chips()) return chips->events().add(event);
         if (!state_->routing().exists(event.gsi))
             return fail(
                 "interrupt event: GSI " + std::to_string(event.gsi) + " is neither a line nor a message",
@@ -49,12 +52,17 @@ public:
         return set_irq_event(state_->fd(), event, true);
     }
     Result<void> remove_irq_event(const IrqEvent& event) override {
+        if (UserChips* const chips = state_->user_chips()) return chips->events().remove(event);
         return set_irq_event(state_->fd(), event, false);
     }
     Result<unsigned> add_msi_gsi(u64 address, u32 data) override {
+        if (UserChips* const chips = state_->user_chips()) return chips->events().add_message(address, data);
         return state_->routing().add_message(address, data);
     }
-    void remove_msi_gsi(unsigned gsi) override { state_->routing().remove_message(gsi); }
+    void remove_msi_gsi(unsigned gsi) override {
+        if (UserChips* const chips = state_->user_chips()) return chips->events().remove_message(gsi);
+        state_->routing().remove_message(gsi);
+    }
     Result<void> set_dirty_log(unsigned slot, bool on) override { return state_->set_dirty_log(slot, on); }
     Result<memory::PageBitmap> take_dirty_log(unsigned slot) override { return state_->take_dirty_log(slot); }
 
@@ -65,10 +73,10 @@ private:
 }  // namespace
 }  // namespace kvm
 
-Result<x86::CpuModel> limit_to_kvm(const x86::CpuModel& model) {
+Result<x86::CpuModel> limit_to_kvm(const x86::CpuModel& model, bool kernel_chips) {
     const auto device = kvm::Device::open();
     if (!device) return std::unexpected(device.error());
-    return kvm::model_for(*device, model);
+    return kvm::model_for(*device, model, kernel_chips && device->has_chips());
 }
 
 Result<std::unique_ptr<Vm>> make_kvm_vm(const VmConfig& config) {

@@ -7,12 +7,12 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
+#include <semaphore>
 #include <thread>
 
 #include "base/event_loop.h"
+#include "base/mutex.h"
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/kvm/device.h"
 #include "hypervisor/kvm/probe_guest_unsafe.h"
@@ -53,13 +53,13 @@ private:
     bool lay_out();
 
     std::unique_ptr<memory::GuestMemory> memory_;
+    std::unique_ptr<base::EventLoop> loop_;  ///< for timers that this guest does not set
     std::unique_ptr<Vm> vm_;
     std::array<u64, guest::calls_done + 1> at_{};
     u32 step_ = 0;
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    Vcpu* vcpu_ = nullptr;
-    bool done_ = false;
+    std::binary_semaphore done_{0};  ///< run() is over
+    base::Mutex mutex_;
+    Vcpu* vcpu_ GUARDED_BY(mutex_) = nullptr;
 };
 
 Result<void> Trial::prepare() {
@@ -72,8 +72,12 @@ Result<void> Trial::prepare() {
     if (!model) return std::unexpected(model.error());
     VmConfig config;
     config.cpu = *model;
+    auto loop = base::EventLoop::create();
+    if (!loop) return std::unexpected(loop.error());
+    loop_ = std::move(*loop);
     config.memory = memory_.get();
     config.io = this;
+    config.loop = loop_.get();
     auto vm = make_kvm_vm(config);
     if (!vm) return std::unexpected(vm.error());
     vm_ = std::move(*vm);
@@ -119,7 +123,7 @@ void Trial::port_write(u16 port, u32 value, unsigned) {
     step_ = value;
     if (value < at_.size()) at_[value] = base::monotonic_ns();
     if (value != guest::calls_done && value != guest::failed) return;
-    const std::lock_guard lock(mutex_);
+    const base::MutexLock lock(mutex_);
     if (vcpu_) vcpu_->kick();
 }
 
@@ -130,7 +134,7 @@ void Trial::run() {
     } else {
         (*vcpu)->set_state(at_ring_0((*vcpu)->state()));
         {
-            const std::lock_guard lock(mutex_);
+            const base::MutexLock lock(mutex_);
             vcpu_ = vcpu->get();
         }
         const Exit exit = (*vcpu)->run();
@@ -142,20 +146,20 @@ void Trial::run() {
             problem = "its guest saw a stale translation of a page";
         else if (step_ != guest::calls_done)
             problem = fmt::format("its guest was still at step {} after {} ms", step_, deadline / 1ms);
-        const std::lock_guard lock(mutex_);
+        const base::MutexLock lock(mutex_);
         vcpu_ = nullptr;
     }
-    const std::lock_guard lock(mutex_);
     trouble = std::move(problem);
-    done_ = true;
-    changed_.notify_all();
+    done_.release();
 }
 
 bool Trial::wait() {
-    std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, deadline, [this] { return done_; })) return true;
-    if (vcpu_) vcpu_->kick();
-    return changed_.wait_for(lock, grace, [this] { return done_; });
+    if (done_.try_acquire_for(deadline)) return true;
+    {
+        const base::MutexLock lock(mutex_);
+        if (vcpu_) vcpu_->kick();
+    }
+    return done_.try_acquire_for(grace);
 }
 
 /// A neighbour can slow each part of each try down, and nothing makes one faster: the best counts.

@@ -37,7 +37,10 @@ Result<std::unique_ptr<KvmVcpu>> KvmVcpu::create(std::shared_ptr<VmState> vm, un
     return vcpu;
 }
 
-KvmVcpu::~KvmVcpu() { vm_->set_vcpu(index_, -1); }
+KvmVcpu::~KvmVcpu() {
+    vm_->set_vcpu(index_, -1);
+    if (UserChips* const chips = vm_->user_chips()) chips->attach(index_, nullptr);
+}
 
 Result<void> KvmVcpu::set_up() {
     if (!run_.map(fd_.get(), vm_->device().run_bytes()))
@@ -51,7 +54,11 @@ Result<void> KvmVcpu::set_up() {
         if (call(fd_.get(), KVM_ENABLE_CAP, &enable) < 0)
             return fail_errno("KVM: KVM_CAP_ENFORCE_PV_FEATURE_CPUID");
     }
-    state_.emplace(fd_.get(), vm_->device(), vm_->model().has("pku"), true);
+    state_.emplace(fd_.get(), vm_->device(), vm_->model().has("pku"), !vm_->user_chips());
+    if (UserChips* const chips = vm_->user_chips()) {
+        apic_.emplace(*chips, index_, fd_.get(), *run_.get());
+        chips->attach(index_, this);
+    }
     kernel_stats_.emplace(fd_.get());
     accept_kicks();
     x86::VcpuState start;
@@ -59,6 +66,7 @@ Result<void> KvmVcpu::set_up() {
     start.tsc_offset = vm_->tsc_offset();
     start.waiting_for_sipi = index_ != 0;
     if (auto r = state_->write(start); !r) return r;
+    if (apic_) apic_->take_from(start);
     vm_->set_vcpu(index_, fd_.get());
     return {};
 }
@@ -72,6 +80,7 @@ void KvmVcpu::note(const Result<void>& r) {
 x86::VcpuState KvmVcpu::state() {
     auto s = state_->read();
     if (s) {
+        if (apic_) apic_->add_to(*s);
         s->amd_hwcr = unknown_to_kvm_.amd_hwcr;
         s->amd_de_cfg = unknown_to_kvm_.amd_de_cfg;
         // Written there, it would have KVM write to the guest's memory once more.
@@ -90,6 +99,7 @@ void KvmVcpu::set_state(const x86::VcpuState& s) {
     note(vm_->map_memory());
     unknown_to_kvm_ = {s.amd_hwcr, s.amd_de_cfg, s.kvm_wall_clock_msr};
     note(state_->write(s));
+    if (apic_) apic_->take_from(s);
 }
 
 // -- debugging --------------------------------------------------------------------------------------
@@ -126,6 +136,11 @@ std::optional<Exit> KvmVcpu::debug_exit() {
 // enter KVM_RUN is stopped by immediate_exit, one inside it by the signal.
 void KvmVcpu::kick() {
     kicked_.store(true, std::memory_order_seq_cst);
+    wake();
+    if (apic_) apic_->kick();
+}
+
+void KvmVcpu::wake() {
     std::atomic_ref(run_->immediate_exit).store(1, std::memory_order_seq_cst);
     if (const pid_t thread = running_thread_.load(std::memory_order_seq_cst)) send_kick(thread);
 }
@@ -144,18 +159,26 @@ Exit KvmVcpu::run_until_exit() {
         if (broken_) return InternalError{*broken_};
         std::atomic_ref immediate(run_->immediate_exit);
         immediate.store(0, std::memory_order_seq_cst);
-        if (kicked_.load(std::memory_order_seq_cst)) {
-            if (!unfinished_) {
-                kicked_.store(false, std::memory_order_seq_cst);
-                return Kicked{};
-            }
-            immediate.store(1, std::memory_order_seq_cst);  // finishes the instruction and no more
+        const bool kicked = kicked_.load(std::memory_order_seq_cst);
+        if (unfinished_) {
+            // Finishes the instruction and no more.
+            if (kicked || (apic_ && apic_->called())) immediate.store(1, std::memory_order_seq_cst);
+        } else if (kicked) {
+            kicked_.store(false, std::memory_order_seq_cst);
+            return Kicked{};
+        } else if (apic_) {
+            const auto ready = apic_->settle(*state_);
+            if (!ready) return InternalError{ready.error().message};
+            if (!*ready) continue;
+            note(apic_->inject());
         }
+        if (apic_) apic_->before_run();
         running_thread_.store(::gettid(), std::memory_order_seq_cst);
         const int r = ::ioctl(fd_.get(), KVM_RUN, 0);
         const int code = errno;
         running_thread_.store(0, std::memory_order_seq_cst);
         counters_.add(Counter::kvm_runs);
+        if (apic_) apic_->after_run();
         unfinished_ = false;
         if (r < 0) {
             // EAGAIN: a vCPU that waited has got its INIT or start-up message.
@@ -174,12 +197,12 @@ std::optional<Exit> KvmVcpu::handle_exit() {
         case KVM_EXIT_MMIO: mmio(); return {};
         case KVM_EXIT_DEBUG: return debug_exit();
         case KVM_EXIT_X86_RDMSR:
-        case KVM_EXIT_X86_WRMSR:
-            // None of the model's MSRs is missing in KVM: #GP.
-            counters_.add(Counter::msr_accesses);
-            run_->msr.error = 1;
-            unfinished_ = true;
+        case KVM_EXIT_X86_WRMSR: msr(); return {};
+        case KVM_EXIT_HLT:
+            if (!apic_) break;
+            apic_->halt();
             return {};
+        case KVM_EXIT_SET_TPR: return {};  // UserApic::after_run() has looked
         case KVM_EXIT_HYPERCALL:
             run_->hypercall.ret = static_cast<u64>(-1000);  // -KVM_ENOSYS
             unfinished_ = true;
@@ -191,8 +214,24 @@ std::optional<Exit> KvmVcpu::handle_exit() {
             if (run_->system_event.type == KVM_SYSTEM_EVENT_CRASH)
                 return Shutdown{"the guest told KVM that it crashed\n" + describe_shutdown(state())};
             [[fallthrough]];
-        default: return InternalError{describe_exit(*run_.get(), state())};
+        default: break;
     }
+    return InternalError{describe_exit(*run_.get(), state())};
+}
+
+// But for those of a local APIC of ours, none of the model's MSRs is missing in KVM: #GP.
+void KvmVcpu::msr() {
+    counters_.add(Counter::msr_accesses);
+    bool done = false;
+    if (apic_ && run_->exit_reason == KVM_EXIT_X86_WRMSR) {
+        done = apic_->write_msr(run_->msr.index, run_->msr.data, *state_);
+    } else if (apic_) {
+        u64 value = 0;
+        done = apic_->read_msr(run_->msr.index, value);
+        run_->msr.data = value;
+    }
+    run_->msr.error = !done;
+    unfinished_ = true;
 }
 
 void KvmVcpu::port_io() {
@@ -202,11 +241,15 @@ void KvmVcpu::port_io() {
     for (u32 i = 0; i < run_->io.count; ++i, data += size) {
         u32 value = 0;
         counters_.add(Counter::port_io);
+        const bool ours = apic_ && soft::irqchip::ChipIo::owns_port(run_->io.port, size);
         if (run_->io.direction == KVM_EXIT_IO_OUT) {
             std::memcpy(&value, data, size);
-            io.port_write(run_->io.port, value, size);
+            if (ours)
+                apic_->io().port_write(run_->io.port, value, size, io);
+            else
+                io.port_write(run_->io.port, value, size);
         } else {
-            value = io.port_read(run_->io.port, size);
+            value = ours ? apic_->io().port_read(run_->io.port, size, io) : io.port_read(run_->io.port, size);
             std::memcpy(data, &value, size);
         }
     }
@@ -217,11 +260,17 @@ void KvmVcpu::mmio() {
     Io& io = *vm_->config().io;
     u64 value = 0;
     counters_.add(Counter::mmio);
+    const Gpa gpa = run_->mmio.phys_addr;
+    const unsigned size = run_->mmio.len;
+    const bool ours = apic_ && apic_->io().owns_mmio(gpa);
     if (run_->mmio.is_write) {
-        std::memcpy(&value, run_->mmio.data, run_->mmio.len);
-        io.mmio_write(run_->mmio.phys_addr, value, run_->mmio.len);
+        std::memcpy(&value, run_->mmio.data, size);
+        if (ours)
+            apic_->io().mmio_write(gpa, value, size);
+        else
+            io.mmio_write(gpa, value, size);
     } else {
-        value = io.mmio_read(run_->mmio.phys_addr, run_->mmio.len);
+        value = ours ? apic_->io().mmio_read(gpa, size) : io.mmio_read(gpa, size);
         std::memcpy(run_->mmio.data, &value, run_->mmio.len);
     }
     unfinished_ = true;

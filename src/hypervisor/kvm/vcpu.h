@@ -35,7 +35,7 @@ private:
 /// One vCPU and its run loop:
 ///
 ///     kicked? -> KVM_RUN -> port I/O, MMIO, MSR: answered here -> again
-class KvmVcpu final : public Vcpu {
+class KvmVcpu final : public Vcpu, private soft::cpu::Waker {
 public:
     static Result<std::unique_ptr<KvmVcpu>> create(std::shared_ptr<VmState> vm, unsigned index);
     ~KvmVcpu() override;
@@ -60,6 +60,9 @@ private:
     Result<void> tell_debug(u32 further_control = 0);
     void port_io();
     void mmio();
+    void msr();
+    /// Makes KVM_RUN end, or not begin.
+    void wake() override;
     /// A host failure in a call that cannot report it: the next run() does.
     void note(const Result<void>& r);
 
@@ -68,6 +71,7 @@ private:
     const unsigned index_;
     RunPage run_;
     std::optional<StateAccess> state_;
+    std::optional<UserApic> apic_;  ///< none with the kernel's chips
     std::optional<KernelStats> kernel_stats_;
     observe::Counters counters_;
     /// State that goes along with the vCPU, and that KVM has no place for.

@@ -37,6 +37,8 @@ public:
     /// Guest TSC = host TSC + `offset` (without TSC scaling).
     Result<void> set_tsc_offset(u64 offset) const;
 
+    [[nodiscard]] Result<u64> tsc_offset() const;
+
 private:
     struct Msr {
         u32 index;
@@ -53,7 +55,6 @@ private:
     Result<void> read_events(x86::VcpuState& s) const;
     /// `events`: what KVM was delivering, where that still belongs to the state.
     Result<void> write_events(const x86::VcpuState& s, kvm_vcpu_events events) const;
-    [[nodiscard]] Result<u64> tsc_offset() const;
 
     int vcpu_;
     bool kernel_apic_, xcrs_, sregs2_, tsc_attribute_ = false;

@@ -57,6 +57,7 @@ Result<void> write_lapic(int vcpu, const LapicState& s) {
 }  // namespace
 
 void VmState::set_gsi(unsigned gsi, bool level) {
+    if (user_chips_) return user_chips_->chip().set_gsi(gsi, level);
     const u32 bit = gsi < Routing::lines ? 1u << gsi : 0;
     if (level)
         levels_.fetch_or(bit, std::memory_order_relaxed);
@@ -77,8 +78,22 @@ Result<std::vector<int>> VmState::all_vcpus() {
 Result<ChipState> VmState::chip_state() {
     const auto vcpus = all_vcpus();
     if (!vcpus) return std::unexpected(vcpus.error());
+    auto s = user_chips_ ? user_chips_->chip().state() : kernel_chips(*vcpus);
+    if (!s) return s;
+    for (unsigned i = 0; i < vcpus->size(); ++i) {
+        kvm_vcpu_events events{};
+        if (call((*vcpus)[i], KVM_GET_VCPU_EVENTS, &events) < 0) return refused("KVM_GET_VCPU_EVENTS");
+        if (events.interrupt.injected && !events.interrupt.soft) take_back(*s, i, events.interrupt.nr);
+    }
+    kvm_clock_data clock{};
+    if (call(fd(), KVM_GET_CLOCK, &clock) < 0) return refused("KVM_GET_CLOCK");
+    s->clock = {.host_ns = base::monotonic_ns(), .guest_ns = clock.clock};
+    return s;
+}
+
+Result<ChipState> VmState::kernel_chips(const std::vector<int>& vcpus) {
     // INIT and start-up messages that have come take effect now, on the local APIC too.
-    for (const int vcpu : *vcpus) {
+    for (const int vcpu : vcpus) {
         kvm_mp_state mp{};
         if (call(vcpu, KVM_GET_MP_STATE, &mp) < 0) return refused("KVM_GET_MP_STATE");
     }
@@ -98,20 +113,11 @@ Result<ChipState> VmState::chip_state() {
     }
     if (s.pit.line) s.pic[0].lines |= timer_gsi;
 
-    for (const int vcpu : *vcpus) {
+    for (const int vcpu : vcpus) {
         const auto apic = read_lapic(vcpu);
         if (!apic) return std::unexpected(apic.error());
         s.lapic.push_back(*apic);
     }
-    for (unsigned i = 0; i < vcpus->size(); ++i) {
-        kvm_vcpu_events events{};
-        if (call((*vcpus)[i], KVM_GET_VCPU_EVENTS, &events) < 0) return refused("KVM_GET_VCPU_EVENTS");
-        if (events.interrupt.injected && !events.interrupt.soft) take_back(s, i, events.interrupt.nr);
-    }
-
-    kvm_clock_data clock{};
-    if (call(fd(), KVM_GET_CLOCK, &clock) < 0) return refused("KVM_GET_CLOCK");
-    s.clock = {.host_ns = base::monotonic_ns(), .guest_ns = clock.clock};
     return s;
 }
 
@@ -120,9 +126,24 @@ Result<void> VmState::set_chip_state(const ChipState& s) {
     if (!vcpus) return std::unexpected(vcpus.error());
     if (s.lapic.size() != vcpus->size())
         return fail("the state of " + std::to_string(s.lapic.size()) + " local APICs is for another VM");
+    if (user_chips_) {
+        // KVM knows of the mode, and shows it in CPUID.
+        for (size_t i = 0; i < vcpus->size(); ++i)
+            if (!set_msr((*vcpus)[i], msr_apic_base, s.lapic[i].apic_base)) return refused("IA32_APIC_BASE");
+        user_chips_->chip().set_state(s);
+    } else if (auto r = set_kernel_chips(*vcpus, s); !r) {
+        return r;
+    }
+    kvm_clock_data clock{};
+    clock.clock = s.clock.guest_ns + (base::monotonic_ns() - s.clock.host_ns);
+    if (call(fd(), KVM_SET_CLOCK, &clock) < 0) return refused("KVM_SET_CLOCK");
+    return {};
+}
+
+Result<void> VmState::set_kernel_chips(const std::vector<int>& vcpus, const ChipState& s) {
     // The local APICs before what sends to them.
-    for (size_t i = 0; i < vcpus->size(); ++i)
-        if (auto r = write_lapic((*vcpus)[i], s.lapic[i]); !r) return r;
+    for (size_t i = 0; i < vcpus.size(); ++i)
+        if (auto r = write_lapic(vcpus[i], s.lapic[i]); !r) return r;
 
     auto ioapic = get_chip(fd(), KVM_IRQCHIP_IOAPIC);
     if (!ioapic) return std::unexpected(ioapic.error());
@@ -143,10 +164,6 @@ Result<void> VmState::set_chip_state(const ChipState& s) {
     if (call(fd(), KVM_GET_PIT2, &pit) < 0) return refused("KVM_GET_PIT2");
     to_kvm(pit, s.pit);
     if (call(fd(), KVM_SET_PIT2, &pit) < 0) return refused("KVM_SET_PIT2");
-
-    kvm_clock_data clock{};
-    clock.clock = s.clock.guest_ns + (base::monotonic_ns() - s.clock.host_ns);
-    if (call(fd(), KVM_SET_CLOCK, &clock) < 0) return refused("KVM_SET_CLOCK");
     return {};
 }
 

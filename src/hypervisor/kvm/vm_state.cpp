@@ -33,8 +33,7 @@ Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
     std::shared_ptr<VmState> vm(new VmState(config, std::move(*device), std::move(*fd)));
     // All time-stamp counters start at 0 together.
     vm->tsc_offset_ = 0 - __builtin_ia32_rdtsc();
-    if (auto r = vm->choose_model(); !r) return std::unexpected(r.error());
-    if (auto r = vm->create_chips(); !r) return std::unexpected(r.error());
+    if (auto r = vm->choose_chips(); !r) return std::unexpected(r.error());
     if (auto r = vm->map_memory(); !r) return std::unexpected(r.error());
     if (auto r = vm->set_policy(); !r) return std::unexpected(r.error());
     return vm;
@@ -53,20 +52,39 @@ void VmState::set_vcpu(unsigned index, int fd) {
 }
 
 Result<void> VmState::choose_model() {
-    auto model = model_for(device_, config_.cpu);
+    auto model = model_for(device_, config_.cpu, !user_chips_ && routing_);
     if (!model) return std::unexpected(model.error());
     model_ = std::move(*model);
     return {};
 }
 
-Result<void> VmState::create_chips() {
-    if (device_.has(KVM_CAP_SET_TSS_ADDR)) {
-        u64 identity = identity_map_gpa;
-        if (device_.has(KVM_CAP_SET_IDENTITY_MAP_ADDR) &&
-            call(fd(), KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
-            return fail_errno("KVM: KVM_SET_IDENTITY_MAP_ADDR");
-        if (call(fd(), KVM_SET_TSS_ADDR, tss_gpa) < 0) return fail_errno("KVM: KVM_SET_TSS_ADDR");
+Result<void> VmState::set_up_real_mode() {
+    if (!device_.has(KVM_CAP_SET_TSS_ADDR)) return {};
+    u64 identity = identity_map_gpa;
+    if (device_.has(KVM_CAP_SET_IDENTITY_MAP_ADDR) && call(fd(), KVM_SET_IDENTITY_MAP_ADDR, &identity) < 0)
+        return fail_errno("KVM: KVM_SET_IDENTITY_MAP_ADDR");
+    if (call(fd(), KVM_SET_TSS_ADDR, tss_gpa) < 0) return fail_errno("KVM: KVM_SET_TSS_ADDR");
+    return {};
+}
+
+Result<void> VmState::choose_chips() {
+    if (config_.kernel_chips && device_.has_chips()) {
+        if (auto r = set_up_real_mode(); !r) return r;
+        if (create_kernel_chips()) return choose_model();
+        // It has them, and does not give them. A VM that got some cannot do without the others.
+        routing_.reset();
+        auto fd = device_.create_vm();
+        if (!fd) return std::unexpected(fd.error());
+        fd_ = std::move(*fd);
     }
+    if (!config_.loop) return fail("KVM has no interrupt chips, and there is no event loop for others");
+    if (auto r = set_up_real_mode(); !r) return r;
+    if (auto r = choose_model(); !r) return r;
+    user_chips_ = std::make_unique<UserChips>(config_, model_, tsc_offset_);
+    return {};
+}
+
+Result<void> VmState::create_kernel_chips() {
     if (call(fd(), KVM_CREATE_IRQCHIP) < 0)
         return fail_errno("KVM: the in-kernel interrupt chips cannot be created");
     // KVM's 8259A pair begins unmasked and with vectors from 0. One that nobody has set up sends nothing
@@ -147,9 +165,22 @@ Result<memory::PageBitmap> VmState::take_dirty_log(unsigned slot) {
 }
 
 Result<void> VmState::set_policy() {
-    // MSRs that KVM does not know come here, to be counted and answered with #GP.
-    if (device_.capability(KVM_CAP_X86_USER_SPACE_MSR) & KVM_MSR_EXIT_REASON_UNKNOWN)
-        return enable(fd(), KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_UNKNOWN);
+    // MSRs that KVM does not know come here, to be counted and answered with #GP; with chips of ours those of
+    // the local APIC too.
+    u32 reasons = KVM_MSR_EXIT_REASON_UNKNOWN;
+    if (user_chips_) reasons |= KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_FILTER;
+    reasons &= static_cast<u32>(device_.capability(KVM_CAP_X86_USER_SPACE_MSR));
+    if (reasons)
+        if (auto r = enable(fd(), KVM_CAP_X86_USER_SPACE_MSR, reasons); !r) return r;
+    if (!user_chips_ || !device_.can_filter_msrs()) return {};
+    u8 none = 0;
+    kvm_msr_filter filter{};
+    filter.flags = KVM_MSR_FILTER_DEFAULT_ALLOW;
+    filter.ranges[0].flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE;
+    filter.ranges[0].base = msr_tsc_deadline;
+    filter.ranges[0].nmsrs = 1;
+    filter.ranges[0].bitmap = &none;
+    if (call(fd(), KVM_X86_SET_MSR_FILTER, &filter) < 0) return fail_errno("KVM: KVM_X86_SET_MSR_FILTER");
     return {};
 }
 

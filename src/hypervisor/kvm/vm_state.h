@@ -12,6 +12,7 @@
 #include "hypervisor/kvm/cpuid.h"
 #include "hypervisor/kvm/device.h"
 #include "hypervisor/kvm/routing.h"
+#include "hypervisor/kvm/user_chips.h"
 
 namespace triune::hypervisor::kvm {
 
@@ -27,7 +28,10 @@ public:
     [[nodiscard]] const x86::CpuModel& model() const { return model_; }
     /// Guest TSC = host TSC + this, on every vCPU from the start.
     [[nodiscard]] u64 tsc_offset() const { return tsc_offset_; }
+    /// With the kernel's chips.
     Routing& routing() { return *routing_; }
+    /// Null with the kernel's.
+    UserChips* user_chips() { return user_chips_.get(); }
     /// Makes KVM's memory slots those of GuestMemory. No vCPU runs.
     Result<void> map_memory();
     /// KVM's log of what its vCPUs write, and ours of what devices do.
@@ -56,7 +60,12 @@ private:
           vcpus_(config.cpus, -1) {}
     Result<void> set_memory(unsigned number, const memory::Slot& slot, bool log) const;
     Result<void> choose_model();
-    Result<void> create_chips();
+    Result<void> set_kernel_chips(const std::vector<int>& vcpus, const ChipState& s);
+    Result<ChipState> kernel_chips(const std::vector<int>& vcpus);
+    Result<void> set_up_real_mode();
+    /// The kernel's, or where it has none ours.
+    Result<void> choose_chips();
+    Result<void> create_kernel_chips();
     /// Descriptors of all vCPUs.
     Result<std::vector<int>> all_vcpus();
     Result<void> set_policy();
@@ -67,6 +76,7 @@ private:
     x86::CpuModel model_;
     u64 tsc_offset_ = 0;
     std::optional<Routing> routing_;
+    std::unique_ptr<UserChips> user_chips_;
     memory::DirtyLog dma_log_;
     std::atomic<u32> levels_{0};  ///< of the lines, by GSI, as set_gsi() was told
     base::Mutex mutex_;

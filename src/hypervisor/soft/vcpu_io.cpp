@@ -2,84 +2,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/vcpu_io.h"
 
-#include "base/bits.h"
-
 namespace triune::hypervisor::soft {
-namespace {
 
-using irqchip::IrqChip;
+using irqchip::ChipIo;
 
-/// Any byte of the access belongs to the chip.
-bool touches_chip(u16 port, unsigned size) {
-    for (unsigned i = 0; i < size; ++i)
-        if (IrqChip::owns_port(static_cast<u16>(port + i))) return true;
-    return false;
-}
-
-/// The part of 32-bit register `value` that an access of `size` bytes at `offset` sees; bytes past
-/// the register are zero.
-u64 part_of(u32 value, u64 offset, unsigned size) {
-    return (u64{value} >> (offset & 3) * 8) & base::low_mask(size * 8);
-}
-
-}  // namespace
-
-// The chip's registers are bytes: a wider access is several (an ISA bus splits it likewise).
 u32 VcpuIo::port_read(u16 port, unsigned size) {
     const observe::TimedScope timed(time_, observe::Activity::devices);
-    if (!touches_chip(port, size)) [[likely]]
+    if (!ChipIo::owns_port(port, size)) [[likely]]
         return next_.port_read(port, size);
-    u32 value = 0;
-    for (unsigned i = 0; i < size; ++i) {
-        const u16 p = static_cast<u16>(port + i);
-        const u32 byte = IrqChip::owns_port(p) ? chip_.port_read(p) : next_.port_read(p, 1) & 0xff;
-        value |= byte << i * 8;
-    }
-    return value;
+    return chip_.port_read(port, size, next_);
 }
 
 void VcpuIo::port_write(u16 port, u32 value, unsigned size) {
     const observe::TimedScope timed(time_, observe::Activity::devices);
-    if (!touches_chip(port, size)) [[likely]] {
-        if (!events_.write(IoEvent::Space::port, port, value, size)) next_.port_write(port, value, size);
-        return;
-    }
-    for (unsigned i = 0; i < size; ++i) {
-        const u16 p = static_cast<u16>(port + i);
-        const u8 byte = static_cast<u8>(value >> i * 8);
-        if (IrqChip::owns_port(p))
-            chip_.port_write(p, byte);
-        else
-            next_.port_write(p, byte, 1);
-    }
+    if (ChipIo::owns_port(port, size)) return chip_.port_write(port, value, size, next_);
+    if (!events_.write(IoEvent::Space::port, port, value, size)) next_.port_write(port, value, size);
 }
 
 u64 VcpuIo::mmio_read(Gpa gpa, unsigned size) {
     const observe::TimedScope timed(time_, observe::Activity::devices);
-    // Registers lie 16 bytes apart; what is between them reads as zero (Intel SDM 3A 11.4.1).
-    if (in_apic_page(gpa)) {
-        const u32 offset = static_cast<u32>(gpa & page_mask);
-        return offset & 12 ? 0 : part_of(apic_.read_mmio(offset & ~3u), offset, size);
-    }
-    if (IrqChip::owns_mmio(gpa)) {
-        const u64 offset = gpa - IrqChip::ioapic_base;
-        return part_of(chip_.ioapic().read(offset & ~u64{3}), offset, size);
-    }
-    return next_.mmio_read(gpa, size);
+    return chip_.owns_mmio(gpa) ? chip_.mmio_read(gpa, size) : next_.mmio_read(gpa, size);
 }
 
 void VcpuIo::mmio_write(Gpa gpa, u64 value, unsigned size) {
     const observe::TimedScope timed(time_, observe::Activity::devices);
-    if (in_apic_page(gpa)) {
-        const u32 offset = static_cast<u32>(gpa & page_mask);
-        if (size >= 4 && !(offset & 15)) apic_.write_mmio(offset, static_cast<u32>(value));
-        return;
-    }
-    if (IrqChip::owns_mmio(gpa)) {
-        const u64 offset = gpa - IrqChip::ioapic_base;
-        if (!(offset & 3)) chip_.ioapic().write(offset, static_cast<u32>(value & base::low_mask(size * 8)));
-        return;
-    }
+    if (chip_.owns_mmio(gpa)) return chip_.mmio_write(gpa, value, size);
     if (!events_.write(IoEvent::Space::mmio, gpa, value, size)) next_.mmio_write(gpa, value, size);
 }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "hypervisor/soft/io_events.h"
-#include "hypervisor/soft/irqchip/irqchip.h"
+#include "hypervisor/soft/irqchip/chip_io.h"
 
 namespace triune::hypervisor::soft {
 
@@ -12,7 +12,7 @@ namespace triune::hypervisor::soft {
 class VcpuIo final : public Io {
 public:
     VcpuIo(irqchip::IrqChip& chip, unsigned vcpu, const IoEvents& events, Io& next, observe::TimeLedger& time)
-        : chip_(chip), apic_(chip.apic(vcpu)), events_(events), next_(next), time_(time) {}
+        : chip_(chip, vcpu), events_(events), next_(next), time_(time) {}
 
     u32 port_read(u16 port, unsigned size) override;
     void port_write(u16 port, u32 value, unsigned size) override;
@@ -20,12 +20,7 @@ public:
     void mmio_write(Gpa gpa, u64 value, unsigned size) override;
 
 private:
-    [[nodiscard]] bool in_apic_page(Gpa gpa) const {
-        return apic_.mmio_enabled() && (gpa & ~page_mask) == (apic_.apic_base() & ~page_mask);
-    }
-
-    irqchip::IrqChip& chip_;
-    irqchip::Lapic& apic_;
+    irqchip::ChipIo chip_;
     IoEvents::View events_;
     Io& next_;
     observe::TimeLedger& time_;

@@ -55,7 +55,7 @@ Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
     }
     vm->chip_ = std::make_unique<irqchip::IrqChip>(contexts, *config.loop);
     for (unsigned i = 0; i < config.cpus; ++i) contexts[i]->apic = &vm->chip_->apic(i);
-    vm->irq_events_ = std::make_unique<IrqEvents>(*vm->chip_, *config.loop);
+    vm->irq_events_ = std::make_unique<irqchip::IrqEvents>(*vm->chip_, *config.loop);
     config.memory->add_code_watcher(vm.get());
     return vm;
 }

@@ -14,8 +14,7 @@
 #include "base/mutex.h"
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/soft/io_events.h"
-#include "hypervisor/soft/irq_events.h"
-#include "hypervisor/soft/irqchip/irqchip.h"
+#include "hypervisor/soft/irqchip/irq_events.h"
 #include "hypervisor/soft/mmu/arena.h"
 
 namespace triune::hypervisor::soft {
@@ -48,7 +47,7 @@ public:
     VcpuSlot& slot(unsigned index) { return *slots_[index]; }
     irqchip::IrqChip& chip() { return *chip_; }
     IoEvents& io_events() { return io_events_; }
-    IrqEvents& irq_events() { return *irq_events_; }
+    irqchip::IrqEvents& irq_events() { return *irq_events_; }
 
     Result<void> set_dirty_log(unsigned slot, bool on);
     Result<memory::PageBitmap> take_dirty_log(unsigned slot);
@@ -77,7 +76,7 @@ private:
     VmConfig config_;
     std::vector<std::unique_ptr<VcpuSlot>> slots_;
     std::unique_ptr<irqchip::IrqChip> chip_;
-    std::unique_ptr<IrqEvents> irq_events_;
+    std::unique_ptr<irqchip::IrqEvents> irq_events_;
     IoEvents io_events_;
     memory::DirtyLog dirty_log_;
     base::Mutex turn_mutex_;  ///< leaf

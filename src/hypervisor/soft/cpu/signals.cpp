@@ -28,6 +28,7 @@ void Signals::raise(Signal s) {
     pending.fetch_or(static_cast<u32>(s), std::memory_order_seq_cst);
     if (sleeping.load(std::memory_order_seq_cst))
         futex(pending, FUTEX_WAKE_BITSET, 1, nullptr, FUTEX_BITSET_MATCH_ANY);
+    if (waker) waker->wake();
 }
 
 void Signals::wait(u64 deadline_ns) {

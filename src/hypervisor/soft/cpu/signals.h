@@ -25,6 +25,14 @@ enum class Signal : u32 {
     one_block = 256,  ///< the translator's own: leave at the next block's start
 };
 
+/// Who runs a vCPU that does not look at `pending` while it runs.
+class Waker {
+public:
+    virtual ~Waker() = default;
+    /// Makes it look soon. Any thread.
+    virtual void wake() = 0;
+};
+
 /// `pending` is polled by translated code at every block's start: one load, so it must stay the
 /// only word to look at. Not zero means: leave the engine.
 struct Signals {
@@ -32,6 +40,7 @@ struct Signals {
     std::atomic<u32> sleeping{0};  ///< the vCPU thread waits on `pending` (futex)
     std::atomic<u8> sipi_vector{0};
     std::atomic<u32> nmis{0};  ///< how many Signal::nmi stands for
+    Waker* waker = nullptr;    ///< if any: told of every signal; set before anybody raises one
 
     /// Raises signals and wakes the vCPU if it sleeps. Any thread.
     void raise(Signal s);

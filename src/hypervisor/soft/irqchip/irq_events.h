@@ -14,7 +14,7 @@
 #include "hypervisor/hypervisor.h"
 #include "hypervisor/soft/irqchip/irqchip.h"
 
-namespace triune::hypervisor::soft {
+namespace triune::hypervisor::soft::irqchip {
 
 /// The VM's interrupt events: the event loop waits for them.
 ///
@@ -22,7 +22,7 @@ namespace triune::hypervisor::soft {
 /// for the handler, which takes it.
 class IrqEvents {
 public:
-    IrqEvents(irqchip::IrqChip& chip, base::EventLoop& loop);
+    IrqEvents(IrqChip& chip, base::EventLoop& loop);
     ~IrqEvents();
     IrqEvents(const IrqEvents&) = delete;
     IrqEvents& operator=(const IrqEvents&) = delete;
@@ -47,11 +47,11 @@ private:
     void ended(unsigned gsi);
     void watch_ends() REQUIRES(mutex_);
 
-    irqchip::IrqChip& chip_;
+    IrqChip& chip_;
     base::EventLoop& loop_;
     base::Mutex mutex_;
     std::vector<std::shared_ptr<Entry>> entries_ GUARDED_BY(mutex_);
     std::map<unsigned, Message> messages_ GUARDED_BY(mutex_);
 };
 
-}  // namespace triune::hypervisor::soft
+}  // namespace triune::hypervisor::soft::irqchip

@@ -1,6 +1,6 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
-#include "hypervisor/soft/irq_events.h"
+#include "hypervisor/soft/irqchip/irq_events.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -10,14 +10,14 @@
 
 #include "hypervisor/check_event.h"
 
-namespace triune::hypervisor::soft {
+namespace triune::hypervisor::soft::irqchip {
 namespace {
 
 base::Fd duplicate(int fd) { return base::Fd(fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
 
 }  // namespace
 
-IrqEvents::IrqEvents(irqchip::IrqChip& chip, base::EventLoop& loop) : chip_(chip), loop_(loop) {
+IrqEvents::IrqEvents(IrqChip& chip, base::EventLoop& loop) : chip_(chip), loop_(loop) {
     chip_.on_end_of_interrupt([this](unsigned gsi) { ended(gsi); });
 }
 
@@ -40,7 +40,7 @@ Result<void> IrqEvents::add(const IrqEvent& event) {
     if (!entry->fd || (event.resample_fd >= 0 && !entry->resample_fd)) return fail_errno("interrupt event");
     {
         const base::MutexLock lock(mutex_);
-        const bool line = event.gsi < irqchip::IoApic::pins;
+        const bool line = event.gsi < IoApic::pins;
         if (!line && !messages_.contains(event.gsi))
             return fail(
                 "interrupt event: GSI " + std::to_string(event.gsi) + " is neither a line nor a message",
@@ -72,7 +72,7 @@ Result<void> IrqEvents::remove(const IrqEvent& event) {
 
 Result<unsigned> IrqEvents::add_message(u64 address, u32 data) {
     const base::MutexLock lock(mutex_);
-    for (unsigned gsi = irqchip::IoApic::pins; gsi < irqchip::IoApic::pins + max_messages; ++gsi)
+    for (unsigned gsi = IoApic::pins; gsi < IoApic::pins + max_messages; ++gsi)
         if (messages_.try_emplace(gsi, Message{address, data}).second) return gsi;
     return fail("too many interrupt messages: " + std::to_string(max_messages), ENOSPC);
 }
@@ -86,7 +86,7 @@ void IrqEvents::signalled(const Entry& entry) {
     u64 count = 0;
     if (::read(entry.fd.get(), &count, sizeof count) != sizeof count) return;
     const unsigned gsi = entry.event.gsi;
-    if (gsi >= irqchip::IoApic::pins) {
+    if (gsi >= IoApic::pins) {
         std::optional<Message> message;
         {
             const base::MutexLock lock(mutex_);
@@ -122,4 +122,4 @@ void IrqEvents::watch_ends() {
     chip_.watch_ends(gsis);
 }
 
-}  // namespace triune::hypervisor::soft
+}  // namespace triune::hypervisor::soft::irqchip
