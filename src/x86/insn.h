@@ -93,8 +93,8 @@ struct Insn {
     /// What is maybe written is also in flags_written: killed for sure is written & ~maybe_written.
     u32 flags_read = 0, flags_written = 0, flags_maybe_written = 0;
     u32 flags_undefined = 0;  ///< subset of flags_written with no defined value
-    std::array<Operand, 10> op{};
     std::array<u8, 15> bytes{};
+    std::array<Operand, 10> op{};
 
     [[nodiscard]] const Operand* memory() const {
         for (u8 i = 0; i < operand_count; ++i)

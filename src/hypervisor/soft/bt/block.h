@@ -2,8 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <vector>
-
 #include "base/types.h"
 #include "hypervisor/soft/bt/narrow.h"
 #include "hypervisor/soft/mmu/tlb.h"
@@ -16,20 +14,22 @@ using CodeOffset = u32;
 /// Where the guest's status flags are at a point of translated code.
 enum class FlagsAt : u8 { host, memory };
 
-/// One exit of a block to a known guest address.
+/// One exit of a block to a known guest address. There are several to a block: small.
 struct DirectExit {
-    u32 block = 0;         ///< source block's id
-    u32 target_block = 0;  ///< id when linked, else 0
-    CodeOffset patch = 0;  ///< of the rel32
-    CodeOffset stub = 0;   ///< what it points to while unlinked
-    u64 target = 0;        ///< guest RIP
+    u32 block = 0;          ///< source block's id
+    u32 target_block = 0;   ///< id when linked, else 0
+    CodeOffset patch = 0;   ///< of the rel32
+    CodeOffset stub = 0;    ///< what it points to while unlinked
+    u64 target = 0;         ///< guest RIP
+    u32 next_incoming = 0;  ///< when linked: id of the next exit to the same block, 0: none
     FlagsAt flags = FlagsAt::host;
-    u8 lane = 0;             ///< that the target runs in
-    bool unmerged = false;   ///< to the target's variant without merged accesses
-    bool same_page = false;  ///< target lies in the source's virtual page
+    u8 lane = 0;                 ///< that the target runs in
+    bool unmerged : 1 = false;   ///< to the target's variant without merged accesses
+    bool same_page : 1 = false;  ///< target lies in the source's virtual page
     /// Signals must be looked for: a call, or not forward (it may be part of a loop), or after STI.
-    bool polls = false;
+    bool polls : 1 = false;
 };
+static_assert(sizeof(DirectExit) == 32);
 
 /// What a block needs of the guest's flags when it begins.
 enum class FlagsNeed : u8 {
@@ -39,7 +39,7 @@ enum class FlagsNeed : u8 {
 };
 
 /// Begins each guest instruction's host code, and again the host instruction that accesses memory. A
-/// run of pushes or pops is one such piece: RSP changes at its end. Ascending.
+/// run of pushes or pops is one such piece: RSP changes at its end. Ascending. Kept packed (host_map.h).
 struct HostMapEntry {
     u32 host = 0;   ///< offset from the block's first byte of code
     u16 guest = 0;  ///< offset from the block's RIP
@@ -75,9 +75,11 @@ struct Block {
     CodeOffset entry_checked = 0;             ///< flags in memory; verifies the mapping first
     CodeOffset entry_host = 0;                ///< flags in the host's flags
     CodeOffset entry_host_full = 0;           ///< the same, verifies the mapping and polls for signals
-    std::vector<HostMapEntry> map;
-    std::vector<u32> exits;     ///< ids of its DirectExits
-    std::vector<u32> incoming;  ///< ids of DirectExits that jump here
+    CodeOffset map = 0;                       ///< HostMapEntry, packed, behind the cold paths
+    u16 map_entries = 0;
+    u16 exit_count = 0;
+    u32 first_exit = 0;  ///< its DirectExits have consecutive ids
+    u32 incoming = 0;    ///< first of the DirectExits that jump here, 0: none
 
     [[nodiscard]] unsigned lane() const {
         return static_cast<unsigned>(mode) + (narrow ? mmu::tlb_modes : 0);

@@ -424,9 +424,9 @@ TEST_P(Bt, FlagsReachCodeOfAnotherAddressSpace) {
 }
 
 TEST_P(Bt, TablesCountAgainstTheBoundOfTheCodeCache) {
-    std::memset(guest.memory().host(TestGuest::code, 64 << 10), 0xf4, 64 << 10);
+    std::memset(guest.memory().host(TestGuest::code, 128 << 10), 0xf4, 128 << 10);
     const u64 flushes = guest.context().counters.get(observe::Counter::code_flushes);
-    for (u64 i = 0; i < 64 << 10; ++i) ASSERT_TRUE(guest.run(TestGuest::code + i));
+    for (u64 i = 0; i < 128 << 10; ++i) ASSERT_TRUE(guest.run(TestGuest::code + i));
     EXPECT_GE(guest.context().counters.get(observe::Counter::code_flushes) - flushes, 2u);
 }
 
@@ -451,6 +451,53 @@ TEST_P(Bt, StringInstructions) {
     EXPECT_EQ(reg(1), 0u);
     EXPECT_EQ(reg(6), data + 3 + 9001);
     EXPECT_EQ(reg(7), data + 0x8008 + 20000 + 1);
+}
+
+TEST_P(Bt, StringInstructionsDownwards) {
+    std::vector<u8> wanted(0x9000);
+    for (u64 i = 0; i < wanted.size(); ++i) guest.at<u8>(data + i) = wanted[i] = static_cast<u8>(i * 11 + i / 256);
+    // Overlapping, over pages, by eights that never cross one; then by ones; then stored.
+    a.std();
+    a.mov(rsi, data + 0x3ff8);
+    a.mov(rdi, data + 0x4ff8);
+    a.mov(ecx, 0x700);
+    a.rep();
+    a.movsq();
+    a.mov(r8, rsi);
+    a.mov(r9, rdi);
+    a.mov(rsi, data + 0x7005);
+    a.mov(rdi, data + 0x8002);
+    a.mov(ecx, 0x1234);
+    a.rep();
+    a.movsb();
+    a.mov(eax, 0x12345678);
+    a.mov(rdi, data + 0x8ffc);
+    a.mov(ecx, 20);
+    a.rep();
+    a.stosd();
+    a.cld();
+    ASSERT_TRUE(run());
+    for (u64 k = 0; k < 0x700; ++k) std::memcpy(&wanted[0x4ff8 - 8 * k], &wanted[0x3ff8 - 8 * k], 8);
+    for (u64 k = 0; k < 0x1234; ++k) wanted[0x8002 - k] = wanted[0x7005 - k];
+    const u32 stored = 0x12345678;
+    for (u64 k = 0; k < 20; ++k) std::memcpy(&wanted[0x8ffc - 4 * k], &stored, 4);
+    EXPECT_EQ(std::memcmp(wanted.data(), &guest.at<u8>(data), wanted.size()), 0);
+    EXPECT_EQ(reg(8), data + 0x3ff8 - 8 * 0x700);
+    EXPECT_EQ(reg(9), data + 0x4ff8 - 8 * 0x700);
+    EXPECT_EQ(reg(1), 0u);
+    EXPECT_EQ(reg(7), data + 0x8ffc - 4 * 20);
+    // An element that crosses a page is left to the reference engine, where it is.
+    a.reset();
+    a.std();
+    a.mov(rdi, data + 0x2004);
+    a.mov(ecx, 4);
+    a.rep();
+    a.stosq();
+    guest.load(TestGuest::code, a);
+    guest.translator().invalidate(TestGuest::code, page_size);
+    EXPECT_FALSE(guest.run());
+    EXPECT_EQ(reg(1), 3u);
+    EXPECT_EQ(reg(7), data + 0x1ffc);
 }
 
 TEST_P(Bt, PageFaultInTheMiddleOfAString) {

@@ -13,8 +13,8 @@ namespace {
 /// One block's code with all its cold paths is well below this.
 constexpr u32 room_for_block = 64 << 10;
 constexpr u64 large_page = u64{2} << 20;
-/// A block and its nodes in the hash tables.
-constexpr u64 bytes_per_block = sizeof(Block) + 160;
+/// A block and its entries in the tables.
+constexpr u64 bytes_per_block = sizeof(Block) + 40;
 
 }  // namespace
 
@@ -22,8 +22,9 @@ BlockCache::Key BlockCache::key(const Block& b) { return {b.rip, b.gpa, b.narrow
 
 Block* BlockCache::find(u64 rip, const NarrowMode* narrow, const mmu::Mmu::CodePage& page, bool unmerged) {
     const Gva linear = narrow ? narrow->linear(rip) : rip;
-    const auto it = map_.find({rip, page.gpa | (linear & page_mask), narrow, page.mode, unmerged});
-    return it == map_.end() ? nullptr : &blocks_[it->second];
+    const Key wanted{rip, page.gpa | (linear & page_mask), narrow, page.mode, unmerged};
+    const u32 id = map_.find(hash(wanted), [&](u32 other) { return key(blocks_[other]) == wanted; });
+    return id ? &blocks_[id] : nullptr;
 }
 
 u32 BlockCache::cookie(Gva linear, Gpa gpa) {
@@ -33,8 +34,8 @@ u32 BlockCache::cookie(Gva linear, Gpa gpa) {
 
 Block& BlockCache::create(u64 rip, const NarrowMode* narrow, const mmu::Mmu::CodePage& page,
                           const mmu::Mmu::CodePage* second) {
-    Block& b = blocks_.emplace_back();
-    b.id = static_cast<u32>(blocks_.size() - 1);
+    Block& b = blocks_.push_back({});
+    b.id = blocks_.size() - 1;
     b.rip = rip;
     b.linear = narrow ? narrow->linear(rip) : rip;
     b.gpa = page.gpa | (b.linear & page_mask);
@@ -52,11 +53,8 @@ Block& BlockCache::create(u64 rip, const NarrowMode* narrow, const mmu::Mmu::Cod
 }
 
 void BlockCache::add(Block& b) {
-    b.map.shrink_to_fit();
-    b.exits.shrink_to_fit();
-    table_bytes_ += bytes_per_block + b.map.size() * sizeof(HostMapEntry) +
-                    b.exits.size() * (sizeof(DirectExit) + 2 * sizeof(u32));
-    map_[key(b)] = b.id;
+    table_bytes_ += bytes_per_block + b.exit_count * sizeof(DirectExit);
+    map_.add(hash(key(b)), b.id, [&](u32 id) { return hash(key(blocks_[id])); });
     pages_[b.gpa & ~page_mask].push_back(b.id);
     if (b.crosses) pages_[b.second_page].push_back(b.id);
     used_[b.lane()] = true;
@@ -101,25 +99,35 @@ void BlockCache::link(u32 exit_id, Block& target) {
     }
     e_.set_target(x.patch, entry);
     x.target_block = target.id;
-    target.incoming.push_back(exit_id);
+    x.next_incoming = target.incoming;
+    target.incoming = exit_id;
 }
 
 void BlockCache::unlink(DirectExit& x) {
     e_.set_target(x.patch, x.stub);
-    x.target_block = 0;
+    x.target_block = x.next_incoming = 0;
+}
+
+/// Takes exit `id` out of its target's list.
+void BlockCache::forget_incoming(DirectExit& x, u32 id) {
+    u32* at = &blocks_[x.target_block].incoming;
+    while (*at && *at != id) at = &exits_[*at].next_incoming;
+    if (*at) *at = x.next_incoming;
 }
 
 void BlockCache::kill(Block& b) {
     if (!b.alive) return;
     b.alive = false;
-    map_.erase(key(b));
-    for (const u32 id : b.incoming)
-        if (exits_[id].target_block == b.id) unlink(exits_[id]);
-    b.incoming.clear();
-    for (const u32 id : b.exits) {
+    map_.remove(hash(key(b)), b.id);
+    while (b.incoming) {
+        DirectExit& x = exits_[b.incoming];
+        b.incoming = x.next_incoming;
+        unlink(x);
+    }
+    for (u32 id = b.first_exit; id < b.first_exit + b.exit_count; ++id) {
         DirectExit& x = exits_[id];
         if (!x.target_block) continue;
-        std::erase(blocks_[x.target_block].incoming, id);
+        forget_incoming(x, id);
         unlink(x);
     }
     auto& jump = s_.data.jump[b.lane()];
@@ -161,8 +169,11 @@ void BlockCache::reset_shadow(unsigned lane) {
 }
 
 void BlockCache::flush() {
-    blocks_.resize(1);
-    exits_.resize(1);
+    blocks_.clear();
+    exits_.clear();
+    table_memory_.clear();
+    blocks_.push_back({});
+    exits_.push_back({});
     by_code_.clear();
     map_.clear();
     pages_.clear();
@@ -232,6 +243,15 @@ const Block* BlockCache::at(CodeOffset offset) const {
     if (it == by_code_.begin()) return nullptr;
     const Block& b = blocks_[std::prev(it)->second];
     return offset < b.end ? &b : nullptr;
+}
+
+const Block* BlockCache::at_cold(CodeOffset offset) const {
+    // They lie in the same order.
+    const auto begin = [&](const std::pair<CodeOffset, u32>& c) { return blocks_[c.second].cold_begin; };
+    auto it = std::ranges::upper_bound(by_code_, offset, {}, begin);
+    if (it == by_code_.begin()) return nullptr;
+    const Block& b = blocks_[std::prev(it)->second];
+    return offset < b.cold_end ? &b : nullptr;
 }
 
 }  // namespace triune::hypervisor::soft::bt

@@ -2,13 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <deque>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "hypervisor/soft/bt/block.h"
+#include "hypervisor/soft/bt/block_index.h"
 #include "hypervisor/soft/bt/stubs.h"
+#include "hypervisor/soft/bt/table.h"
 #include "hypervisor/soft/mmu/arena.h"
 
 namespace triune::hypervisor::soft::bt {
@@ -25,6 +26,8 @@ public:
     BlockCache(Surroundings& s, Emitter& e, mmu::Mmu& mmu, mmu::VcpuArena& arena)
         : s_(s), e_(e), mmu_(mmu), arena_(arena) {}
 
+    // flush() comes before anything else.
+
     /// The block for `rip` as `page` maps it, or null.
     Block* find(u64 rip, const NarrowMode* narrow, const mmu::Mmu::CodePage& page, bool unmerged);
     /// A new block, not yet compiled. `second`: the next page, for an instruction that crosses into it.
@@ -35,7 +38,7 @@ public:
     /// Enters it into the jump cache and its page into the cookies: it was just looked up.
     void remember(const Block& block);
 
-    std::deque<DirectExit>& exits() { return exits_; }
+    Table<DirectExit>& exits() { return exits_; }
     Block& block(u32 id) { return blocks_[id]; }
     /// Makes the exit jump to `target` directly.
     void link(u32 exit_id, Block& target);
@@ -55,6 +58,8 @@ public:
     CodeOffset& cold_at() { return cold_at_; }
     /// The block that holds host code at `offset`, or null.
     [[nodiscard]] const Block* at(CodeOffset offset) const;
+    /// The same for its cold paths.
+    [[nodiscard]] const Block* at_cold(CodeOffset offset) const;
 
 private:
     struct Key {
@@ -65,12 +70,12 @@ private:
         bool unmerged;
         bool operator==(const Key&) const = default;
     };
-    struct KeyHash {
-        size_t operator()(const Key& k) const {
-            return (k.rip * 0x9e3779b97f4a7c15) ^ (k.gpa * 0xc2b2ae3d27d4eb4f) ^ static_cast<u64>(k.mode) ^
-                   static_cast<u64>(k.unmerged) << 8 ^ (k.narrow ? u64{k.narrow->id} << 16 : 0);
-        }
-    };
+    static u64 hash(const Key& k) {
+        return (k.rip ^ static_cast<u64>(k.mode) << 60 ^ static_cast<u64>(k.unmerged) << 62 ^
+                (k.narrow ? u64{k.narrow->id} << 44 : 0)) *
+                   0x9e3779b97f4a7c15 ^
+               k.gpa * 0xc2b2ae3d27d4eb4f;
+    }
     struct PagePair {
         Gva gva;
         Gpa gpa;
@@ -84,6 +89,7 @@ private:
     void clear_jump(unsigned lane);
     void verify_supervisor_pages();
     static Key key(const Block& b);
+    void forget_incoming(DirectExit& exit, u32 id);
     u32 cookie(Gva linear, Gpa gpa);
 
     [[nodiscard]] CodeOffset cold_start() const { return static_cast<CodeOffset>(arena_.code_bytes() / 2); }
@@ -93,10 +99,11 @@ private:
     CodeOffset cold_at_ = 0;
     mmu::Mmu& mmu_;
     mmu::VcpuArena& arena_;
-    std::deque<Block> blocks_{1};
-    std::deque<DirectExit> exits_{1};
+    TableMemory table_memory_;
+    Table<Block> blocks_{table_memory_};  // by id, from 1 on
+    Table<DirectExit> exits_{table_memory_};
     std::vector<std::pair<CodeOffset, u32>> by_code_;  // begin, id; ascending
-    std::unordered_map<Key, u32, KeyHash> map_;
+    BlockIndex map_;
     std::unordered_map<Gpa, std::vector<u32>> pages_;
     std::unordered_map<Gva, Gpa> supervisor_pages_;  // unchecked virtual pages and what they map to
     std::unordered_set<Gva> supervisor_regions_;     // 2 MiB regions that hold any of those

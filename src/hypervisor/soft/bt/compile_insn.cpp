@@ -77,7 +77,7 @@ void BlockCompiler::copy(size_t i) {
             renaming.home = static_cast<u32>(reinterpret_cast<u64>(&s_.vcpu.state.gpr[o.reg]));
         }
     }
-    block_.map.back().host = e_.offset() - block_.begin;
+    access_here();
     encode(e_, insn, renaming);
     for (u8 n = 0; n < insn.operand_count; ++n) {
         const Operand& o = insn.op[n];
@@ -243,7 +243,7 @@ void BlockCompiler::bit_string(size_t i) {
     probe(wide ? 8 : 4, insn.mnemonic != ZYDIS_MNEMONIC_BT);
     before_execute(i);
     e_.mov(t1(), e_.qword_at(s_.data.spill));
-    block_.map.back().host = e_.offset() - block_.begin;
+    access_here();
     Renaming renaming;
     renaming.reg = scratch1;
     renaming.base = scratch0;

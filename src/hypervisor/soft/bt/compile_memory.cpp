@@ -96,7 +96,7 @@ void BlockCompiler::miss(u32 patch, unsigned size, bool write, const AccessPlan&
     Cold c{p.leader ? ColdKind::group : ColdKind::probe};
     c.patch = patch;
     c.back = e_.offset();
-    c.info = TlbMissInfo::pack(size, write, block_.mode);
+    c.info = TlbMissInfo::pack(size, write, block_.mode, static_cast<unsigned>(current_rip_ - block_.rip));
     c.rip = current_rip_;
     c.constant = constant.has_value();
     c.address = constant.value_or(0);
@@ -121,11 +121,17 @@ void BlockCompiler::emit_group_cold(const Cold& c) {
         go_on_unmerged(c.rip, e_.jump_forward_if(cc::a));
     }
     if (c.plan.offset) e_.lea(t0(), e_.ptr[t0() + c.plan.offset]);
-    e_.mov(t1().cvt32(), c.info);
-    e_.store_constant(s_.data.rip, c.rip);
-    e_.call_to(s_.stubs.tlb_miss);
+    call_miss_helper(c.info | TlbMissInfo::value_is_address);
     if (c.plan.offset) e_.lea(t0(), e_.ptr[t0() - c.plan.offset]);
     e_.jump_to(c.back);
+}
+
+/// Calls for the access that `info` tells. What it tells lies in the displacement of a NOP behind the call,
+/// so that nothing is to be loaded on the way and the call still returns to where it came from.
+void BlockCompiler::call_miss_helper(u32 info) {
+    e_.call_to(s_.stubs.tlb_miss);
+    for (const u8 byte : {0x0f, 0x1f, 0x80}) e_.db(byte);  // nop [rax + disp32]
+    e_.dd(info);
 }
 
 /// The instruction at `rip` again, in the variant in which every access probes for itself. Flags are in

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/bt/compiler.h"
 
+#include "hypervisor/soft/bt/host_map.h"
 #include "hypervisor/soft/bt/liveness.h"
 
 namespace triune::hypervisor::soft::bt {
@@ -9,7 +10,11 @@ namespace triune::hypervisor::soft::bt {
 using x86::Insn;
 
 void BlockCompiler::compile(bool declined_after, CodeOffset& cold_at) {
-    live_ = live_flags(insns_);
+    live_flags(insns_, live_);
+    rips_.clear();
+    treatment_.clear();
+    cold_.clear();
+    map_.clear();
     u64 rip = block_.rip;
     for (const Insn& insn : insns_) {
         rips_.push_back(rip);
@@ -22,9 +27,9 @@ void BlockCompiler::compile(bool declined_after, CodeOffset& cold_at) {
     if (narrow()) rip = static_cast<u32>(rip);
     block_.guest_instructions = static_cast<u16>(insns_.size());
     if (options_.merge_accesses && !block_.unmerged) {
-        plans_ = plan_accesses(insns_, treatment_, block_.rip, narrow(), EngineData::pointer_slots);
+        planner_.plan(insns_, treatment_, block_.rip, narrow(), EngineData::pointer_slots);
     } else {
-        plans_.resize(insns_.size());
+        planner_.plan_none(insns_.size());
     }
     block_.uses_vector = vector_;
     block_.uses_avx = avx_;
@@ -33,6 +38,7 @@ void BlockCompiler::compile(bool declined_after, CodeOffset& cold_at) {
 
     e_.align(16);
     block_.begin = e_.offset();
+    block_.first_exit = static_cast<u32>(exits_.size());
     emit_entries();
     for (size_t i = 0; i < insns_.size();) {
         const size_t run = run_length(i);
@@ -44,8 +50,7 @@ void BlockCompiler::compile(bool declined_after, CodeOffset& cold_at) {
         }
     }
     if (!ended_) {
-        block_.map.push_back(
-            {e_.offset() - block_.begin, block_.guest_bytes, exit_flags(), flags_ != Flags::dead});
+        map_.push_back({e_.offset() - block_.begin, block_.guest_bytes, exit_flags(), flags_ != Flags::dead});
         if (declined_after) {
             current_rip_ = rip;
             if (flags_ == Flags::host) emit_save_flags(e_, s_.data);
@@ -59,8 +64,21 @@ void BlockCompiler::compile(bool declined_after, CodeOffset& cold_at) {
     e_.set_offset(cold_at);
     block_.cold_begin = cold_at;
     emit_cold();
-    block_.cold_end = cold_at = e_.offset();
+    block_.cold_end = e_.offset();
+    block_.exit_count = static_cast<u16>(exits_.size() - block_.first_exit);
+    pack_map();
+    cold_at = e_.offset();
     e_.set_offset(block_.end);
+}
+
+/// Behind the cold paths.
+void BlockCompiler::pack_map() {
+    block_.map = e_.offset();
+    block_.map_entries = static_cast<u16>(map_.size());
+    u8* const begin = const_cast<u8*>(e_.getCode()) + block_.map;
+    HostMapWriter writer(begin);
+    for (const HostMapEntry& m : map_) writer.add(m);
+    e_.set_offset(block_.map + static_cast<u32>(writer.end() - begin));
 }
 
 /// Walks forward to the first thing that touches the flags.
@@ -89,16 +107,16 @@ void BlockCompiler::emit_entries() {
     block_.entry_checked = e_.offset();
     if (block_.checked) {
         e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.linear)]), block_.cookie);
-        leave_if(cc::ne, LeaveReason::lookup, block_.rip);
+        leave_entry_if(cc::ne);
     }
     if (block_.checked && block_.crosses) {
         e_.cmp(e_.dword_at(s_.data.cookie[EngineData::cookie_index(block_.linear + page_size)]),
                block_.second_cookie);
-        leave_if(cc::ne, LeaveReason::lookup, block_.rip);
+        leave_entry_if(cc::ne);
     }
     block_.entry_memory = e_.offset();
     e_.cmp(e_.dword_at(s_.vcpu.signals.pending), 0);
-    leave_if(cc::ne, LeaveReason::signalled, block_.rip);
+    leave_entry_if(cc::ne);
     block_.entry_forward = e_.offset();
     check_vector(block_.rip);
     switch (need) {
@@ -123,6 +141,13 @@ void BlockCompiler::leave_if(u8 condition, LeaveReason reason, u64 rip) {
     c.patch = e_.jump_forward_if(condition);
     c.rip = rip;
     c.reason = reason;
+    cold_.push_back(c);
+}
+
+/// Leaves for the run loop, at the block's begin.
+void BlockCompiler::leave_entry_if(u8 condition) {
+    Cold c{ColdKind::leave_entry};
+    c.patch = e_.jump_forward_if(condition);
     cold_.push_back(c);
 }
 
@@ -172,8 +197,7 @@ void BlockCompiler::before_execute(size_t i) {
         forget(scratch1);
         flags_ = Flags::host;
     }
-    block_.map.push_back({e_.offset() - block_.begin, static_cast<u16>(rips_[i] - block_.rip), exit_flags(),
-                          flags_ != Flags::dead});
+    map_here(i, exit_flags(), flags_ != Flags::dead);
 }
 
 void BlockCompiler::after_execute(size_t i) {
@@ -186,8 +210,26 @@ void BlockCompiler::begin_instruction(size_t i) {
     current_rip_ = rips_[i];
     Flags flags = flags_;
     if (flags == Flags::host && clobbers(i)) flags = live_[i] == 0 ? Flags::dead : Flags::memory;
-    block_.map.push_back({e_.offset() - block_.begin, static_cast<u16>(rips_[i] - block_.rip),
-                          flags == Flags::host ? FlagsAt::host : FlagsAt::memory, flags != Flags::dead});
+    map_here(i, flags == Flags::host ? FlagsAt::host : FlagsAt::memory, flags != Flags::dead);
+}
+
+/// The host instruction that accesses memory, of the instruction that was mapped last, follows.
+void BlockCompiler::access_here() {
+    HostMapEntry entry = map_.back();
+    entry.host = e_.offset() - block_.begin;
+    if (entry.host != map_.back().host) map_.push_back(entry);
+}
+
+/// Maps what follows to instruction i.
+void BlockCompiler::map_here(size_t i, FlagsAt flags, bool valid) {
+    const HostMapEntry entry{e_.offset() - block_.begin, static_cast<u16>(rips_[i] - block_.rip), flags,
+                             valid};
+    // Most instructions begin with their access, or have none.
+    if (!map_.empty() && map_.back().host == entry.host && map_.back().guest == entry.guest) {
+        map_.back() = entry;
+    } else {
+        map_.push_back(entry);
+    }
 }
 
 void BlockCompiler::emit_instruction(size_t i) {
@@ -251,42 +293,41 @@ void BlockCompiler::exit_to(u64 target, u32 patch, FlagsAt flags) {
     Cold c{ColdKind::link};
     c.patch = patch;
     c.exit_id = static_cast<u32>(exits_.size());
-    block_.exits.push_back(c.exit_id);
     exits_.push_back(x);
     cold_.push_back(c);
 }
 
 void BlockCompiler::emit_cold() {
+    u32 entry = 0;
     for (size_t k = 0; k < cold_.size(); ++k) {  // grows while it is walked
         const Cold c = cold_[k];
+        if (c.kind == ColdKind::leave_entry && entry) {
+            e_.set_target(c.patch, entry);
+            continue;
+        }
         e_.set_target_here(c.patch);
         switch (c.kind) {
             case ColdKind::group: emit_group_cold(c); break;
             case ColdKind::unmerged: go_on_unmerged(c.rip, e_.jump_forward()); break;
             case ColdKind::probe:
-                if (c.constant) {
-                    e_.load_constant(t0(), c.address);
-                } else {
-                    const auto& set = s_.tlb.set[mode()];
-                    const u64 tag = reinterpret_cast<u64>(TlbMissInfo::write(c.info) ? &set[0].write_tag
-                                                                                     : &set[0].read_tag);
-                    e_.xor_(t0(), e_.ptr[t1() + static_cast<int>(tag)]);
-                }
-                e_.mov(t1().cvt32(), c.info);
-                e_.store_constant(s_.data.rip, c.rip);
-                e_.call_to(s_.stubs.tlb_miss);
-                if (c.indexed) e_.load_constant(t1(), 0);
+                if (c.constant) e_.load_constant(t0(), c.address);
+                call_miss_helper(c.info | (c.constant ? TlbMissInfo::value_is_address : 0));
+                if (c.indexed) e_.xor_(t1().cvt32(), t1().cvt32());
                 e_.jump_to(c.back);
                 break;
             case ColdKind::link: {
                 DirectExit& x = exits_[c.exit_id];
                 x.stub = e_.offset();
-                if (x.flags == FlagsAt::host) emit_save_flags(e_, s_.data);
-                e_.mov(e_.dword_at(s_.data.exit_id), c.exit_id);
-                e_.jump_to(s_.stubs.leave[static_cast<u32>(LeaveReason::link)]);
+                e_.mov(t1().cvt32(), c.exit_id);
+                e_.jump_to(s_.stubs.leave_link[static_cast<u32>(x.flags)]);
                 break;
             }
             case ColdKind::jump_miss: emit_jump_miss(c); break;
+            case ColdKind::leave_entry:
+                entry = e_.offset();
+                e_.mov(t1().cvt32(), block_.id);
+                e_.jump_to(s_.stubs.leave_entry);
+                break;
             case ColdKind::leave:
                 e_.store_constant(s_.data.rip, c.rip);
                 e_.jump_to(s_.stubs.leave[static_cast<u32>(c.reason)]);

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <deque>
 #include <optional>
 #include <span>
 #include <vector>
@@ -12,8 +11,31 @@
 #include "hypervisor/soft/bt/classify.h"
 #include "hypervisor/soft/bt/merge.h"
 #include "hypervisor/soft/bt/stubs.h"
+#include "hypervisor/soft/bt/table.h"
 
 namespace triune::hypervisor::soft::bt {
+
+/// Memory that compiling a block takes, to be used again by the next.
+struct CompilerScratch {
+    enum class ColdKind : u8 { probe, group, unmerged, link, leave, leave_entry, jump_miss };
+    struct Cold {
+        ColdKind kind;
+        u32 patch = 0, back = 0;
+        u32 info = 0;  ///< probe
+        u64 rip = 0;   ///< unmerged, group, leave, jump_miss
+        bool constant = false, indexed = false;
+        u64 address = 0;  ///< probe of a constant address
+        u32 exit_id = 0;  ///< link
+        LeaveReason reason = LeaveReason::declined;
+        AccessPlan plan{};  ///< group: its leader
+    };
+    std::vector<u64> rips;
+    std::vector<u32> live;
+    std::vector<Treatment> treatment;
+    std::vector<Cold> cold;
+    std::vector<HostMapEntry> map;
+    AccessPlanner planner;
+};
 
 /// Turns the decoded instructions of one block into host code at the emitter's position: entries and
 /// body. The cold paths (TLB misses, unlinked exits) go to `cold_at`, far away, so that what runs often
@@ -27,8 +49,19 @@ namespace triune::hypervisor::soft::bt {
 class BlockCompiler {
 public:
     BlockCompiler(Emitter& emitter, Surroundings& s, Block& block, std::span<const x86::Insn> insns,
-                  std::deque<DirectExit>& exits, const Options& options)
-        : e_(emitter), s_(s), block_(block), insns_(insns), exits_(exits), options_(options) {}
+                  Table<DirectExit>& exits, const Options& options, CompilerScratch& scratch)
+        : e_(emitter),
+          s_(s),
+          block_(block),
+          insns_(insns),
+          exits_(exits),
+          options_(options),
+          rips_(scratch.rips),
+          live_(scratch.live),
+          treatment_(scratch.treatment),
+          cold_(scratch.cold),
+          map_(scratch.map),
+          planner_(scratch.planner) {}
 
     /// `declined_after`: the instruction behind the last one is for the reference engine. `cold_at`: where
     /// the cold paths go; moves behind them.
@@ -36,18 +69,8 @@ public:
 
 private:
     enum class Flags : u8 { dead, memory, host };
-    enum class ColdKind : u8 { probe, group, unmerged, link, leave, jump_miss };
-    struct Cold {
-        ColdKind kind;
-        u32 patch = 0, back = 0;
-        u32 info = 0;  ///< probe
-        u64 rip = 0;   ///< probe, unmerged, leave, jump_miss
-        bool constant = false, indexed = false;
-        u64 address = 0;  ///< probe of a constant address
-        u32 exit_id = 0;  ///< link
-        LeaveReason reason = LeaveReason::declined;
-        AccessPlan plan{};  ///< group: its leader
-    };
+    using ColdKind = CompilerScratch::ColdKind;
+    using Cold = CompilerScratch::Cold;
     /// What a scratch register is known to hold.
     struct Held {
         enum class What : u8 { nothing, pointer, guest } what = What::nothing;
@@ -63,6 +86,10 @@ private:
     void emit_cold();
     void check_vector(u64 rip);
     void leave_if(u8 condition, LeaveReason reason, u64 rip);
+    void leave_entry_if(u8 condition);
+    void map_here(size_t i, FlagsAt flags, bool valid);
+    void access_here();
+    void pack_map();
 
     // flags (compiler.cpp)
     [[nodiscard]] bool clobbers(size_t i) const;
@@ -100,9 +127,10 @@ private:
     int keep_pointer(const AccessPlan& plan);
     int use_pointer(const AccessPlan& plan);
     void emit_group_cold(const Cold& c);
+    void call_miss_helper(u32 info);
     void go_on_unmerged(u64 rip, u32 patch);
     [[nodiscard]] const AccessPlan& plan(size_t i, AccessKind kind) const {
-        return plans_[i][static_cast<size_t>(kind)];
+        return planner_.plans()[i][static_cast<size_t>(kind)];
     }
     /// Needs no probe of its own.
     [[nodiscard]] bool follows(size_t i, AccessKind kind) const {
@@ -184,15 +212,16 @@ private:
     Surroundings& s_;
     Block& block_;
     std::span<const x86::Insn> insns_;
-    std::deque<DirectExit>& exits_;
-    std::vector<u64> rips_;
-    std::vector<u32> live_;
-    std::vector<Treatment> treatment_;
-    std::vector<Cold> cold_;
+    Table<DirectExit>& exits_;
+    const Options& options_;
+    std::vector<u64>& rips_;
+    std::vector<u32>& live_;
+    std::vector<Treatment>& treatment_;
+    std::vector<Cold>& cold_;
+    std::vector<HostMapEntry>& map_;
+    AccessPlanner& planner_;
     Flags flags_ = Flags::dead;
     bool ended_ = false;
-    const Options& options_;
-    AccessPlans plans_;
     std::array<Held, 2> held_{};
     bool vector_ = false, avx_ = false;
     bool sti_ = false;  ///< the block contains STI: an interrupt may be due behind it

@@ -14,6 +14,7 @@ enum class LeaveReason : u32 {
     link,        ///< a direct exit that is not linked yet: EngineData::exit_id
     lookup,      ///< an indirect branch to state.rip missed the jump cache
     signalled,   ///< Signals::pending is not zero
+    entry,       ///< one of the last two, at the begin of block EngineData::exit_id
     declined,    ///< the instruction at state.rip is for the reference engine
     vector,      ///< the block at state.rip needs the guest's vector state in the host's registers
     page_fault,  ///< EngineData::fault_address and fault_code, at state.rip
@@ -64,6 +65,9 @@ struct EngineData {
     u16 pad_;
     LeaveReason reason;
     u32 exit_id;
+    /// Where a TLB miss that left translated code would have gone on: then `rip` is not set, but known by
+    /// this. Else 0.
+    u64 miss_at;
 
     /// 16- and 32-bit code: a segment's base, and the last offset at which an access of 1, 2, 4 or 8 bytes
     /// may begin, by whether it writes; signed, below 0 where none may (narrow.h). `last16`: the last byte,

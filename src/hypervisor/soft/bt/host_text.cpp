@@ -14,8 +14,8 @@ namespace {
 constexpr std::array gpr_names{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"};
 constexpr std::array segment_names{"es", "cs", "ss", "ds", "fs", "gs"};
 constexpr std::array mode_names{"user", "supervisor", "supervisor_ac"};
-constexpr std::array reason_names{"link",   "lookup",     "signalled", "declined",
-                                  "vector", "page_fault", "system"};
+constexpr std::array reason_names{"link",     "lookup", "signalled",  "entry",
+                                  "declined", "vector", "page_fault", "system"};
 
 /// What the formatter's hooks need.
 struct Context {
@@ -155,6 +155,9 @@ std::string HostText::data_name(u64 address) const {
 std::string HostText::stub_name(CodeOffset offset) const {
     for (size_t n = 0; n < s_.stubs.leave.size(); ++n)
         if (s_.stubs.leave[n] == offset) return fmt::format("leave.{}", reason_names.at(n));
+    if (offset == s_.stubs.leave_link[static_cast<u32>(FlagsAt::host)]) return "leave.link_host";
+    if (offset == s_.stubs.leave_link[static_cast<u32>(FlagsAt::memory)]) return "leave.link_memory";
+    if (offset == s_.stubs.leave_entry) return "leave.entry";
     if (offset == s_.stubs.tlb_miss) return "tlb_miss";
     if (offset == s_.stubs.string) return "string";
     for (unsigned lane = 0; lane < EngineData::lanes; ++lane)

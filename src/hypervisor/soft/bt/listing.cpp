@@ -5,10 +5,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <deque>
 
 #include "hypervisor/soft/bt/bt.h"
 #include "hypervisor/soft/bt/compiler.h"
+#include "hypervisor/soft/bt/host_map.h"
 #include "hypervisor/soft/bt/host_text.h"
 
 namespace triune::hypervisor::soft::bt {
@@ -79,12 +79,15 @@ Decoded decode_block(std::span<const u8> code, u64 rip, mmu::TlbMode mode, const
 
 class Listing {
 public:
-    Listing(const Decoded& decoded, const Block& block, const std::deque<DirectExit>& exits,
+    Listing(const Decoded& decoded, const Block& block, const Table<DirectExit>& exits, const u8* code,
             const HostText& text)
         : decoded_(decoded),
           block_(block),
           exits_(exits),
-          lines_(text.lines({{{block.begin, block.end}, {block.cold_begin, block.cold_end}}})) {}
+          lines_(text.lines({{{block.begin, block.end}, {block.cold_begin, block.cold_end}}})) {
+        HostMapReader reader(code + block.map);
+        for (unsigned n = 0; n < block.map_entries; ++n) map_.push_back(reader.next());
+    }
 
     std::string text() {
         summary();
@@ -95,7 +98,7 @@ public:
     }
 
 private:
-    [[nodiscard]] CodeOffset body_begin() const { return block_.begin + block_.map.front().host; }
+    [[nodiscard]] CodeOffset body_begin() const { return block_.begin + map_.front().host; }
     [[nodiscard]] size_t count(CodeOffset begin, CodeOffset end) const {
         return static_cast<size_t>(std::ranges::count_if(
             lines_, [&](const HostLine& l) { return l.offset >= begin && l.offset < end; }));
@@ -106,7 +109,7 @@ private:
     }
     /// Where guest instruction i's host code begins in the body; block_.end when it shares another's.
     [[nodiscard]] CodeOffset host_of(u64 guest_rip) const {
-        for (const HostMapEntry& m : block_.map)
+        for (const HostMapEntry& m : map_)
             if (m.guest == guest_rip - block_.rip && block_.begin + m.host < block_.end)
                 return block_.begin + m.host;
         return block_.end;
@@ -135,11 +138,11 @@ private:
             if (!names.empty()) out_ += fmt::format("  ; entry {}\n", names);
         }
         if (offset < block_.cold_begin) return;
-        for (size_t n = 1; n < exits_.size(); ++n)
+        for (u32 n = 1; n < exits_.size(); ++n)
             if (exits_[n].stub == offset)
                 out_ += fmt::format("  ; exit to {:#x}{}\n", exits_[n].target,
                                     exits_[n].unmerged ? ", every access probing for itself" : "");
-        for (const HostMapEntry& m : block_.map) {
+        for (const HostMapEntry& m : map_) {
             if (block_.begin + m.host != offset) continue;
             for (size_t i = 0; i < decoded_.rips.size(); ++i)
                 if (decoded_.rips[i] - block_.rip == m.guest) out_ += fmt::format("  ; {}\n", guest_text(i));
@@ -186,8 +189,9 @@ private:
 
     const Decoded& decoded_;
     const Block& block_;
-    const std::deque<DirectExit>& exits_;
+    const Table<DirectExit>& exits_;
     std::vector<HostLine> lines_;
+    std::vector<HostMapEntry> map_;
     std::string out_;
 };
 
@@ -239,13 +243,16 @@ Result<std::string> list_translation(std::span<const u8> code, u64 rip, bool use
     block.crosses = decoded.crosses;
     block.cookie = 1;
     block.second_cookie = 2;
-    std::deque<DirectExit> exits(1);
+    TableMemory table_memory;
+    Table<DirectExit> exits(table_memory);
+    exits.push_back({});
+    CompilerScratch scratch;
     CodeOffset cold_at = code_bytes / 2;
-    BlockCompiler(emitter, s, block, decoded.insns, exits, Options{})
+    BlockCompiler(emitter, s, block, decoded.insns, exits, Options{}, scratch)
         .compile(decoded.declined_after, cold_at);
 
     const HostText text(s, a, mode, block.lane());
-    return Listing(decoded, block, exits, text).text();
+    return Listing(decoded, block, exits, a.code(), text).text();
 }
 
 }  // namespace triune::hypervisor::soft::bt

@@ -33,7 +33,7 @@ TEST(Listing, GuestThenHost) {
     EXPECT_LT(mov, home);
     EXPECT_LT(home, ret);
     EXPECT_LT(ret, probe);
-    EXPECT_NE(text.find("jmp leave.signalled"), std::string::npos) << text;
+    EXPECT_NE(text.find("jmp leave.entry"), std::string::npos) << text;
     EXPECT_EQ(text.find("cookie"), std::string::npos) << text;
     EXPECT_NE(list({0xc3}, 0x1000, true).find("[cookie[0x1]]"), std::string::npos);
 }

@@ -6,9 +6,9 @@
 
 namespace triune::hypervisor::soft::bt {
 
-std::vector<u32> live_flags(std::span<const x86::Insn> block) {
+void live_flags(std::span<const x86::Insn> block, std::vector<u32>& live) {
     constexpr u32 all = x86::flag::arithmetic;
-    std::vector<u32> live(block.size() + 1, all);
+    live.assign(block.size() + 1, all);
     for (size_t i = block.size(); i-- > 0;) {
         const x86::Insn& insn = block[i];
         // PUSHF's image needs them all.
@@ -21,7 +21,6 @@ std::vector<u32> live_flags(std::span<const x86::Insn> block) {
         const u32 killed = insn.flags_written & ~insn.flags_maybe_written;
         live[i] = ((live[i + 1] & ~killed) | insn.flags_read) & all;
     }
-    return live;
 }
 
 }  // namespace triune::hypervisor::soft::bt

@@ -28,22 +28,10 @@ struct Value {
     i64 offset = 0;
 };
 
-/// What an address is relative to. Root 0: no register.
-struct Key {
-    u32 base = 0, index = 0;
-    u8 scale = 0;
-    u32 segment = 0;  ///< 0: base zero
-    u8 bits = 64;     ///< of the address; a constant one of 32 bits counts as 64
-    bool operator==(const Key&) const = default;
-};
-
-struct Address {
-    Key key;
-    i64 offset = 0;
-};
+}  // namespace
 
 /// The values of the guest's registers in the course of a block.
-class Values {
+class AccessPlanner::Values {
 public:
     explicit Values(const NarrowMode* narrow) : narrow_(narrow) {
         for (Value& v : gpr_) v = fresh();
@@ -190,80 +178,61 @@ private:
     std::array<u32, 6> segments_{};
 };
 
-struct Member {
-    size_t insn;
-    AccessKind kind;
-    i64 offset;
-};
-
-struct Group {
-    Key key;
-    bool write;
-    i64 low, high;
-    std::vector<Member> members;
-};
-
-class Planner {
-public:
-    void access(const Address& a, unsigned size, bool write, size_t insn, AccessKind kind) {
-        const i64 end = a.offset + static_cast<i64>(size);
-        const Member member{insn, kind, a.offset};
-        for (size_t g = groups_.size(); g-- > open_;) {
-            Group& group = groups_[g];
-            if (!(group.key == a.key) || (write && !group.write)) continue;
-            const i64 low = std::min(group.low, a.offset), high = std::max(group.high, end);
-            if (high - low > max_range) continue;
-            // A constant address: here one knows whether the range crosses a page.
-            if (group.key == Key{} && (low ^ (high - 1)) & ~static_cast<i64>(page_mask)) continue;
-            group.low = low, group.high = high;
-            group.members.push_back(member);
-            return;
-        }
-        groups_.push_back({a.key, write, a.offset, end, {member}});
+void AccessPlanner::access(const Address& a, unsigned size, bool write, size_t insn, AccessKind kind) {
+    const i64 end = a.offset + static_cast<i64>(size);
+    Member member{static_cast<u16>(insn), kind, 0, a.offset};
+    for (size_t g = groups_.size(); g-- > open_;) {
+        Group& group = groups_[g];
+        if (!(group.key == a.key) || (write && !group.write)) continue;
+        const i64 low = std::min(group.low, a.offset), high = std::max(group.high, end);
+        if (high - low > max_range) continue;
+        // A constant address: here one knows whether the range crosses a page.
+        if (group.key == Key{} && (low ^ (high - 1)) & ~static_cast<i64>(page_mask)) continue;
+        group.low = low, group.high = high;
+        ++group.members;
+        member.group = static_cast<u16>(g);
+        members_.push_back(member);
+        return;
     }
-    /// Other code runs before the block goes on: host addresses do not outlive it.
-    void close() { open_ = groups_.size(); }
+    member.group = static_cast<u16>(groups_.size());
+    members_.push_back(member);
+    groups_.push_back({a.key, write, false, 1, -1, a.offset, end});
+}
 
-    void finish(AccessPlans& plans, unsigned slots) const {
-        i16 number = 0;
-        for (const Group& g : groups_) {
-            if (g.members.size() < 2) continue;
-            if (static_cast<unsigned>(number) == slots) break;
-            for (const Member& m : g.members) {
-                AccessPlan& p = plans[m.insn][static_cast<size_t>(m.kind)];
-                p.group = number;
-                p.slot = static_cast<u8>(number);
-                p.leader = &m == &g.members.front();
-                p.offset = static_cast<u16>(m.offset - g.low);
-                p.bytes = static_cast<u16>(g.high - g.low);
-            }
-            ++number;
-        }
+void AccessPlanner::finish(unsigned slots) {
+    i16 number = 0;
+    for (Group& g : groups_)
+        if (g.members >= 2 && static_cast<unsigned>(number) < slots) g.number = number++;
+    for (const Member& m : members_) {
+        Group& g = groups_[m.group];
+        if (g.number < 0) continue;
+        AccessPlan& p = plans_[m.insn][static_cast<size_t>(m.kind)];
+        p.group = g.number;
+        p.slot = static_cast<u8>(g.number);
+        p.leader = !g.led;
+        g.led = true;
+        p.offset = static_cast<u16>(m.offset - g.low);
+        p.bytes = static_cast<u16>(g.high - g.low);
     }
+}
 
-private:
-    std::vector<Group> groups_;
-    size_t open_ = 0;
-};
-
-}  // namespace
-
-AccessPlans plan_accesses(std::span<const Insn> insns, std::span<const Treatment> treatment, u64 rip,
-                          const NarrowMode* narrow, unsigned slots) {
-    AccessPlans plans(insns.size());
+const AccessPlans& AccessPlanner::plan(std::span<const Insn> insns, std::span<const Treatment> treatment,
+                                       u64 rip, const NarrowMode* narrow, unsigned slots) {
+    plan_none(insns.size());
+    groups_.clear();
+    members_.clear();
+    open_ = 0;
     Values values(narrow);
-    Planner planner;
     for (size_t i = 0; i < insns.size(); ++i) {
         const Insn& insn = insns[i];
         rip += insn.length;
         const Operand* mem = insn.memory();
         const auto operand = [&](unsigned size, bool write) {
-            if (const auto a = values.of(insn, *mem, rip))
-                planner.access(*a, size, write, i, AccessKind::operand);
+            if (const auto a = values.of(insn, *mem, rip)) access(*a, size, write, i, AccessKind::operand);
         };
         const unsigned slot = values.slot(insn);
         const auto stack = [&](u8 reg, i64 offset, bool write) {
-            planner.access(values.stack(reg, offset), slot, write, i, AccessKind::stack);
+            access(values.stack(reg, offset), slot, write, i, AccessKind::stack);
         };
         const i64 pushed = -static_cast<i64>(slot);
         switch (treatment[i]) {
@@ -287,15 +256,15 @@ AccessPlans plan_accesses(std::span<const Insn> insns, std::span<const Treatment
                 [[fallthrough]];
             case Treatment::call:
                 stack(x86::rsp, pushed, true);
-                planner.close();
+                close();
                 values.forget();
                 continue;
             default: break;
         }
         values.execute(insn, treatment[i]);
     }
-    planner.finish(plans, slots);
-    return plans;
+    finish(slots);
+    return plans_;
 }
 
 }  // namespace triune::hypervisor::soft::bt

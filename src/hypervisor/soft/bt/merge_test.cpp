@@ -13,7 +13,7 @@ struct Asm : Xbyak::CodeGenerator {
     Asm() : CodeGenerator(4096) {}
 };
 
-/// What plan_accesses() says of a piece of code, as "group.offset" of each access, leaders with "*bytes".
+/// What AccessPlanner says of a piece of code, as "group.offset" of each access, leaders with "*bytes".
 std::string plan(const Asm& a, unsigned slots = 16) {
     std::vector<x86::Insn> insns;
     std::vector<Treatment> treatment;
@@ -26,7 +26,8 @@ std::string plan(const Asm& a, unsigned slots = 16) {
         at += insn.length;
     }
     std::string text;
-    for (const auto& kinds : plan_accesses(insns, treatment, 0x1000, nullptr, slots))
+    AccessPlanner planner;
+    for (const auto& kinds : planner.plan(insns, treatment, 0x1000, nullptr, slots))
         for (const AccessPlan& p : kinds)
             if (p.group >= 0)
                 text += (text.empty() ? "" : " ") + std::to_string(p.group) + "." + std::to_string(p.offset) +

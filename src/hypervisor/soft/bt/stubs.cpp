@@ -80,10 +80,11 @@ void emit_vectors(Emitter& e, EngineData& d, bool save) {
     emit_xsave(e, save);
 }
 
-/// Calls a helper. In: scratch0 and scratch1 are its arguments, the return address lies on the shadow stack.
+/// Calls a helper. In: scratch0, scratch1 and the return address on the shadow stack are its arguments.
 /// Out: scratch0 = what the helper returned; on 0 leaves with the reason that the helper has set. Keeps every
 /// guest register and the vector state; not the flags.
-void emit_helper(Emitter& e, Surroundings& s, void* translator, TlbMissHelper helper, CodeOffset common) {
+template <class Helper>
+void emit_helper(Emitter& e, Surroundings& s, void* translator, Helper helper, CodeOffset common) {
     using namespace Xbyak::util;
     for (const u8 g : caller_saved) e.mov(e.qword_at(s.vcpu.state.gpr[g]), Xbyak::Reg64(g));
     e.mov(e.qword_at(s.data.shadow_sp), rsp);
@@ -91,7 +92,9 @@ void emit_helper(Emitter& e, Surroundings& s, void* translator, TlbMissHelper he
     if (helpers_use_vectors) emit_vectors(e, s.data, true);
     e.mov(rdi, reinterpret_cast<u64>(translator));
     e.mov(rsi, t0());
-    e.mov(edx, t1().cvt32());
+    e.mov(rdx, t1());
+    e.mov(rcx, e.qword_at(s.data.shadow_sp));
+    e.mov(rcx, ptr[rcx]);
     e.mov(rax, reinterpret_cast<u64>(helper));
     e.call(rax);
     e.mov(t0(), rax);
@@ -153,6 +156,16 @@ Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tl
         e.mov(e.dword_at(s.data.reason), reason);
         e.jump_to(common);
     }
+    stubs.leave_link[static_cast<u32>(FlagsAt::host)] = e.offset();
+    e.mov(e.dword_at(s.data.exit_id), t1().cvt32());
+    emit_save_flags(e, s.data);
+    e.jump_to(stubs.leave[static_cast<u32>(LeaveReason::link)]);
+    stubs.leave_link[static_cast<u32>(FlagsAt::memory)] = e.offset();
+    e.mov(e.dword_at(s.data.exit_id), t1().cvt32());
+    e.jump_to(stubs.leave[static_cast<u32>(LeaveReason::link)]);
+    stubs.leave_entry = e.offset();
+    e.mov(e.dword_at(s.data.exit_id), t1().cvt32());
+    e.jump_to(stubs.leave[static_cast<u32>(LeaveReason::entry)]);
     stubs.tlb_miss = e.offset();
     emit_helper(e, s, translator, tlb_miss, common);
     stubs.string = e.offset();

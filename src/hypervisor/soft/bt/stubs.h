@@ -13,10 +13,11 @@
 namespace triune::hypervisor::soft::bt {
 
 /// Helper that translated code calls when its inline TLB probe misses. Returns the host address, or
-/// 0 when the access is not plain RAM within one page. `info` as in TlbMissInfo.
-using TlbMissHelper = u64 (*)(void* translator, u64 gva, u32 info);
+/// 0 when the access is not plain RAM within one page. `resume`: where the call returns to, a NOP whose
+/// displacement is a TlbMissInfo; `value` and `index` as it says.
+using TlbMissHelper = u64 (*)(void* translator, u64 value, u64 index, const u8* resume);
 /// MOVS/STOS on VcpuState::gpr. 0: stopped early, registers say how far; EngineData::reason says why.
-using StringHelper = u64 (*)(void* translator, u64, u32 info);
+using StringHelper = u64 (*)(void* translator, u64, u64 info, const u8* resume);
 
 struct StringInfo {
     static constexpr u32 pack(unsigned size, bool movs, bool rep, mmu::TlbMode mode) {
@@ -35,19 +36,38 @@ struct StringInfo {
     static constexpr mmu::TlbMode mode(u32 i) { return static_cast<mmu::TlbMode>(i >> 20); }
 };
 
+/// Of an access that missed the TLB.
 struct TlbMissInfo {
-    static constexpr u32 pack(unsigned size, bool write, mmu::TlbMode mode) {
-        return size | (write ? 0x10000u : 0u) | static_cast<u32>(mode) << 20;
+    /// Bytes before the displacement of the NOP that holds it.
+    static constexpr unsigned offset_in_nop = 3;
+    static constexpr unsigned largest = 63;
+
+    /// `guest`: the instruction's distance from the block's begin.
+    static constexpr u32 pack(unsigned size, bool write, mmu::TlbMode mode, unsigned guest) {
+        return size | (write ? 0x40u : 0u) | static_cast<u32>(mode) << 8 | guest << 16;
     }
-    static constexpr unsigned size(u32 i) { return i & 0xffff; }
-    static constexpr bool write(u32 i) { return i & 0x10000; }
-    static constexpr mmu::TlbMode mode(u32 i) { return static_cast<mmu::TlbMode>(i >> 20); }
+    /// `value` is the address; else the probe's: the address combined with the tag of entry `index`,
+    /// which counts in bytes.
+    static constexpr u32 value_is_address = 0x80;
+    static constexpr unsigned size(u32 i) { return i & largest; }
+    static constexpr bool write(u32 i) { return i & 0x40; }
+    static constexpr mmu::TlbMode mode(u32 i) { return static_cast<mmu::TlbMode>(i >> 8 & 3); }
+    static constexpr unsigned guest(u32 i) { return i >> 16; }
+    /// Of the call that returns to `resume`.
+    static u32 at(const u8* resume) {
+        u32 info = 0;
+        __builtin_memcpy(&info, resume + offset_in_nop, sizeof info);
+        return info;
+    }
 };
 
 /// Fixed code at the start of the cache.
 struct Stubs {
     CodeOffset enter = 0;               ///< void(host address): C ABI; loads guest registers and jumps
-    std::array<CodeOffset, 7> leave{};  ///< by LeaveReason; guest RIP is in EngineData::rip
+    std::array<CodeOffset, 8> leave{};  ///< by LeaveReason; guest RIP is in EngineData::rip
+    /// The same for LeaveReason::link and ::entry: scratch1 is EngineData::exit_id. Link by FlagsAt.
+    std::array<CodeOffset, 2> leave_link{};
+    CodeOffset leave_entry = 0;
     CodeOffset tlb_miss = 0;
     CodeOffset string = 0;  ///< scratch1 = StringInfo; EngineData::rip is the instruction
     /// Indirect jump to the guest address in scratch0, flags in memory, by lane.

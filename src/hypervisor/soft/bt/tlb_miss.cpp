@@ -41,15 +41,24 @@ u8* host_address(mmu::Mmu& mmu, EngineData& data, u64 gva, bool write, mmu::TlbM
 
 }  // namespace
 
-u64 handle_tlb_miss(mmu::Mmu& mmu, EngineData& data, u64 gva, u32 info) {
-    if ((gva & page_mask) + TlbMissInfo::size(info) > page_size) {
-        data.reason = LeaveReason::declined;
-        return 0;
+u64 handle_tlb_miss(mmu::Mmu& mmu, EngineData& data, u64 value, u64 index, const u8* resume) {
+    const u32 info = TlbMissInfo::at(resume);
+    u64 gva = value;
+    if (!(info & TlbMissInfo::value_is_address)) {
+        const auto& set = mmu.tlb().set[static_cast<unsigned>(TlbMissInfo::mode(info))];
+        const mmu::TlbEntry& probed = set[index / sizeof(mmu::TlbEntry)];
+        gva ^= TlbMissInfo::write(info) ? probed.write_tag : probed.read_tag;
     }
-    const u8* const host = host_address(mmu, data, gva, TlbMissInfo::write(info), TlbMissInfo::mode(info));
-    // Vector operands: the alignment is checked first (#GP), and the reference engine knows which.
     const unsigned size = TlbMissInfo::size(info);
-    if (!host && size >= 16 && (gva & (size - 1))) data.reason = LeaveReason::declined;
+    const u8* host = nullptr;
+    if ((gva & page_mask) + size > page_size) {
+        data.reason = LeaveReason::declined;
+    } else {
+        host = host_address(mmu, data, gva, TlbMissInfo::write(info), TlbMissInfo::mode(info));
+        // Vector operands: the alignment is checked first (#GP), and the reference engine knows which.
+        if (!host && size >= 16 && (gva & (size - 1))) data.reason = LeaveReason::declined;
+    }
+    if (!host) data.miss_at = reinterpret_cast<u64>(resume);
     return reinterpret_cast<u64>(host);
 }
 
@@ -86,8 +95,9 @@ u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
     const bool movs = StringInfo::movs(info), rep = StringInfo::rep(info);
     const mmu::TlbMode mode = StringInfo::mode(info);
     data.reason = LeaveReason::declined;
-    if (s.rflags & x86::flag::df) return 0;
+    const bool down = s.rflags & x86::flag::df;
     const unsigned narrow = StringInfo::narrow_bits(info);
+    if (down && narrow) return 0;
     const Counters wide{narrow == 16 ? 0xffff : narrow == 32 ? 0xffffffff : ~u64{0}};
     u64 left = rep ? wide.get(rcx) : 1;
     while (left) {
@@ -99,8 +109,13 @@ u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
                 bytes = std::min(bytes, in_segment(data, StringInfo::segment(info), wide.get(rsi), wide.mask,
                                                    size, false, source));
         }
-        bytes = std::min(bytes, page_size - (destination & page_mask));
-        if (movs) bytes = std::min(bytes, page_size - (source & page_mask));
+        // Where the element lies and what of the page is ahead of its begin.
+        const auto ahead = [&](Gva at) {
+            const u64 offset = at & page_mask;
+            return !down ? page_size - offset : offset + size > page_size ? 0 : offset + size;
+        };
+        bytes = std::min(bytes, ahead(destination));
+        if (movs) bytes = std::min(bytes, ahead(source));
         const u64 count = std::min(left, bytes / size);
         if (count == 0) return 0;  // an element crosses a page
         u8* from = nullptr;
@@ -112,6 +127,7 @@ u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
         if (!to) return 0;
         u64 n = count;
         const u64 rax = s.gpr[x86::rax];
+        if (down) asm volatile("std" : : : "cc");
         switch (size | (movs ? 0x100 : 0)) {
             case 0x101: asm volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
             case 0x102: asm volatile("rep movsw" : "+S"(from), "+D"(to), "+c"(n) : : "memory"); break;
@@ -122,8 +138,10 @@ u64 run_string(mmu::Mmu& mmu, EngineData& data, u32 info) {
             case 4: asm volatile("rep stosl" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
             default: asm volatile("rep stosq" : "+D"(to), "+c"(n) : "a"(rax) : "memory"); break;
         }
-        wide.set(rdi, rdi + count * size);
-        if (movs) wide.set(rsi, rsi + count * size);
+        if (down) asm volatile("cld" : : : "cc");
+        const u64 moved = down ? 0 - count * size : count * size;
+        wide.set(rdi, rdi + moved);
+        if (movs) wide.set(rsi, rsi + moved);
         left -= count;
         if (rep) wide.set(rcx, left);
         if (left && mmu.vcpu().signals.any()) {

@@ -3,14 +3,17 @@
 #include <sys/mman.h>
 
 #include <cstring>
+#include <optional>
 
 #include "hypervisor/soft/bt/bt.h"
 #include "hypervisor/soft/bt/cache.h"
 #include "hypervisor/soft/bt/compiler.h"
+#include "hypervisor/soft/bt/host_map.h"
 #include "hypervisor/soft/bt/host_unsafe.h"
 #include "hypervisor/soft/bt/listing.h"
 #include "hypervisor/soft/bt/perf_map.h"
 #include "hypervisor/soft/bt/tlb_miss.h"
+#include "x86/decode_cache.h"
 
 namespace triune::hypervisor::soft::bt {
 
@@ -33,13 +36,13 @@ struct Translator::Impl final : FaultClient {
         for (auto& shadow : data.shadow) mprotect(shadow.guard.data(), shadow.guard.size(), PROT_NONE);
         surroundings.stubs = emit_stubs(
             emitter, surroundings, this,
-            [](void* self, u64 gva, u32 info) {
+            [](void* self, u64 value, u64 index, const u8* resume) {
                 auto* impl = static_cast<Impl*>(self);
-                return handle_tlb_miss(impl->mmu, impl->data, gva, info);
+                return handle_tlb_miss(impl->mmu, impl->data, value, index, resume);
             },
-            [](void* self, u64, u32 info) {
+            [](void* self, u64, u64 info, const u8*) {
                 auto* impl = static_cast<Impl*>(self);
-                return run_string(impl->mmu, impl->data, info);
+                return run_string(impl->mmu, impl->data, static_cast<u32>(info));
             });
         for (unsigned lane = 0; lane < EngineData::lanes; ++lane)
             data.missed[lane] = reinterpret_cast<u64>(arena.code() + surroundings.stubs.missed[lane]);
@@ -62,6 +65,7 @@ struct Translator::Impl final : FaultClient {
     [[nodiscard]] bool stays_canonical(u64 rip, const x86::Insn& insn, Treatment t) const;
     bool take_back_return();
     void count_exit(LeaveReason reason);
+    void settle_exit();
     [[nodiscard]] mmu::TlbMode current_mode() const {
         return mmu.mode_for(vcpu.state.cpl() == 3 ? mmu::Privilege::user : mmu::Privilege::supervisor);
     }
@@ -100,7 +104,9 @@ struct Translator::Impl final : FaultClient {
     std::array<u32, EngineData::lanes> narrow_of_lane{};  ///< ids of the modes whose calls are in progress
     bool one_block_entered = false;
     u8 vector_wanted = 0;  ///< what enter() is to load: 1 SSE, 2 AVX
+    x86::DecodeCache decode_cache;
     std::vector<x86::Insn> insns;
+    CompilerScratch scratch;
     std::vector<Gva> breakpoints;  ///< blocks end before them
     bool breakpoints_changed = false;
 };
@@ -178,22 +184,19 @@ Block* Translator::Impl::translate(u64 rip, const mmu::Mmu::CodePage& page, bool
         std::array<u8, 15> copy{};
         const size_t n = std::min<size_t>(copy.size(), bytes.size() - at);
         std::copy_n(bytes.data() + at, n, copy.begin());
-        x86::Insn insn;
-        const auto status = x86::decode(std::span(copy.data(), n), size, insn, insn_set());
-        if (status == x86::DecodeStatus::need_more) {
-            if (insns.empty()) return translate_crossing(rip, page);
-            break;
-        }
-        if (status != x86::DecodeStatus::ok) {
-            declined_after = true;
-            break;
-        }
-        const Treatment treatment = classify_at(rip + at, insn, page.mode, narrow);
+        x86::Insn& insn = insns.emplace_back();
+        const std::span<const u8> code(copy.data(), n);
+        const auto status = size == x86::CodeSize::bits64 ? decode_cache.decode(code, insn, insn_set())
+                                                          : x86::decode(code, size, insn, insn_set());
+        const Treatment treatment = status == x86::DecodeStatus::ok
+                                        ? classify_at(rip + at, insn, page.mode, narrow)
+                                        : Treatment::decline;
         if (treatment == Treatment::decline || !stays_canonical(rip + at, insn, treatment)) {
-            declined_after = true;
+            insns.pop_back();
+            if (status == x86::DecodeStatus::need_more && insns.empty()) return translate_crossing(rip, page);
+            declined_after = status != x86::DecodeStatus::need_more;
             break;
         }
-        insns.push_back(insn);
         at += insn.length;
         if (options.one_block && x86::reads_time_or_chance(insn)) break;
         if (ends_block(insn, treatment) || after_sti) break;
@@ -256,7 +259,7 @@ void Translator::Impl::compile(Block& block, bool declined_after) {
     } else {
         arena.touch_code(emitter.offset());
         arena.touch_code(cache.cold_at());
-        BlockCompiler(emitter, surroundings, block, insns, cache.exits(), options)
+        BlockCompiler(emitter, surroundings, block, insns, cache.exits(), options, scratch)
             .compile(declined_after, cache.cold_at());
         vcpu.counters.add(Counter::blocks_translated);
         vcpu.counters.add(Counter::guest_instructions_translated, block.guest_instructions);
@@ -299,8 +302,21 @@ void Translator::Impl::count_exit(LeaveReason reason) {
         case LeaveReason::vector: vcpu.counters.add(Counter::exits_vector); break;
         case LeaveReason::page_fault: vcpu.counters.add(Counter::exits_page_fault); break;
         case LeaveReason::system: vcpu.counters.add(Counter::exits_system); break;
+        case LeaveReason::entry:
         case LeaveReason::declined:
         case LeaveReason::lookup: break;
+    }
+}
+
+/// Fills in what translated code left to be found out when it came back.
+void Translator::Impl::settle_exit() {
+    if (data.reason == LeaveReason::entry) {
+        data.reason = vcpu.signals.any() ? LeaveReason::signalled : LeaveReason::lookup;
+        data.rip = cache.block(data.exit_id).rip;
+    } else if (const u64 at = std::exchange(data.miss_at, 0)) {
+        const auto* const resume = reinterpret_cast<const u8*>(at);
+        const Block* const block = cache.at_cold(static_cast<CodeOffset>(resume - arena.code()));
+        data.rip = block->rip + TlbMissInfo::guest(TlbMissInfo::at(resume));
     }
 }
 
@@ -321,6 +337,7 @@ LeaveReason Translator::Impl::enter(u64 host, unsigned lane) {
     vcpu.vector_state_live = std::exchange(vector_wanted, 0);
     enter_code(host);
     data.shadow_sp_of_lane[data.lane] = data.shadow_sp;
+    settle_exit();
     count_exit(data.reason);
     return data.reason;
 }
@@ -442,7 +459,8 @@ bool Translator::Impl::take_back_return() {
     if (narrow || mmu.canonical(vcpu.state.rip)) [[likely]]
         return false;
     const Block& b = cache.block(data.ret_block);
-    vcpu.state.rip = b.rip + b.map.back().guest;
+    HostMapReader map(arena.code() + b.map);
+    for (unsigned n = 0; n < b.map_entries; ++n) vcpu.state.rip = b.rip + map.next().guest;
     vcpu.state.gpr[x86::rsp] -= 8;
     return true;
 }
@@ -508,9 +526,13 @@ u64 Translator::Impl::host_fault(u64 pc, u64& rsp, u64 eflags, u64 address) {
     const Block* block = cache.at(static_cast<CodeOffset>(pc - code));
     if (!block) return 0;
     const u32 offset = static_cast<u32>(pc - code) - block->begin;
-    const HostMapEntry* entry = nullptr;
-    for (const HostMapEntry& m : block->map)
-        if (m.host <= offset) entry = &m;
+    HostMapReader map(arena.code() + block->map);
+    std::optional<HostMapEntry> entry;
+    for (unsigned n = 0; n < block->map_entries; ++n) {
+        const HostMapEntry m = map.next();
+        if (m.host > offset) break;
+        entry = m;
+    }
     if (!entry) return 0;
     data.rip = block->rip + entry->guest;
     if (entry->flags == FlagsAt::host && entry->flags_valid) data.flags = pack_flags(eflags);
