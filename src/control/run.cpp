@@ -175,7 +175,7 @@ void RunCommand::declare(CLI::App& app) {
     app.add_flag("--perf-map", d.perf_map, "Write /tmp/perf-PID.map, so that perf names translated code");
     app.add_flag("--verify", d.verify,
                  "Hold every translated block against the reference engine, which is slow; a difference is "
-                 "printed and ends the VM with status 6. Engine bt, one processor");
+                 "printed and ends the VM with status 6. Engine bt; processors take turns");
     app.add_option(
            "--stats",
            [this](const CLI::results_t& texts) {

@@ -62,15 +62,30 @@ INSTANTIATE_TEST_SUITE_P(All, Guests,
                              return std::string(std::get<0>(p.param)) + "_" + std::get<1>(p.param).name;
                          });
 
-// The translator's every block held against the reference engine. Not with several processors, which a
-// verified VM does not have.
+// The translator's every block held against the reference engine; processors take turns.
 constexpr GuestCase verified_guests[] = {
-    {"long_mode", 1},  {"page_fault", 1},     {"syscall", 1},
-    {"timer", 1},      {"self_modifying", 1}, {"strings", 1},
-    {"vector", 1},     {"real_mode", 1},      {"protected32", 1},
-    {"interrupts", 1}, {"debug", 1},          {"segments", 1},
-    {"tasks", 1},      {"v8086", 1},          {"ferr", 1},
-    {"paging32", 1},   {"exceptions", 1},     {"la57", 1, "host,+la57"},
+    {"long_mode", 1},
+    {"page_fault", 1},
+    {"syscall", 1},
+    {"timer", 1},
+    {"self_modifying", 1},
+    {"strings", 1},
+    {"vector", 1},
+    {"real_mode", 1},
+    {"protected32", 1},
+    {"interrupts", 1},
+    {"debug", 1},
+    {"segments", 1},
+    {"tasks", 1},
+    {"v8086", 1},
+    {"ferr", 1},
+    {"paging32", 1},
+    {"exceptions", 1},
+    {"la57", 1, "host,+la57"},
+    {"smp", 2},
+    {"ipi", 2},
+    {"atomic", 2},
+    {"litmus", 4},
 };
 
 INSTANTIATE_TEST_SUITE_P(Verified, Guests,

@@ -88,6 +88,8 @@ Exit SoftVcpu::run() {
         return exit;
     };
     for (;;) {
+        // Who waits for a turn is outside: who has it may wait for those inside.
+        if (verifier_) slot_.in_guest.store(0, std::memory_order_seq_cst);
         VmState::Turn turn(*vm_);
         slot_.in_guest.store(1, std::memory_order_seq_cst);
         if (c_.signals.any() && take_signals()) return leave(Kicked{});

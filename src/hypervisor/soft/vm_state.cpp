@@ -27,7 +27,6 @@ Result<std::shared_ptr<VmState>> VmState::create(const VmConfig& config) {
         return fail("engine \"" + config.engine + "\": unknown; choose \"bt\" or \"interp\"");
     if (config.verify && config.engine != "bt")
         return fail("only engine \"bt\" can be verified: there is nothing to hold \"interp\" against");
-    if (config.verify && config.cpus != 1) return fail("verified are VMs with one processor only");
     if (config.cpus < 1 || config.cpus > 254)
         return fail(std::to_string(config.cpus) + " vCPUs: choose 1 to 254");
     std::shared_ptr<VmState> vm(new VmState(config));

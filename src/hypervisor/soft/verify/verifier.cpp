@@ -131,15 +131,27 @@ bool Verifier::reference_agrees(EngineExit exit) {
         const u64 delivered = reference_.counters.get(Counter::exceptions);
         const bool faulted = std::exchange(exceptions, delivered) != delivered;
         if (reference_.state.rip != checked_.state.rip) continue;
-        if (agrees_now(0, 0) || (adopt(rip) && agrees_now(0, 0))) return true;
-        // A block that overwrites all flags first is entered, and left for a signal, without them.
-        u64 unseen = unseen_at(faulted ? rip : reference_.state.rip);
-        if (unseen && agrees_now(unseen, faulted ? unseen : 0)) return true;
-        unseen |= undefined_after(faulted);
-        if (unseen && agrees_now(unseen, faulted ? unseen : 0)) return true;
-        if (exit == EngineExit::declined && agrees_after_simd_exception(unseen)) return true;
+        if (agrees_here(exit, rip, faulted)) return true;
+        // The translator leaves no shadow of STI in the state: what it declines behind it the run loop has
+        // executed before it looks for interrupts.
+        u8& shadow = reference_.state.interrupt_shadow;
+        if (exit != EngineExit::declined || shadow != x86::shadow::sti) continue;
+        shadow = checked_.state.interrupt_shadow;
+        if (agrees_here(exit, rip, faulted)) return true;
+        shadow = x86::shadow::sti;
     }
     return false;
+}
+
+/// After the instruction at `rip`, which faulted or did not.
+bool Verifier::agrees_here(EngineExit exit, u64 rip, bool faulted) {
+    if (agrees_now(0, 0) || (adopt(rip) && agrees_now(0, 0))) return true;
+    // A block that overwrites all flags first is entered, and left for a signal, without them.
+    u64 unseen = unseen_at(faulted ? rip : reference_.state.rip);
+    if (unseen && agrees_now(unseen, faulted ? unseen : 0)) return true;
+    unseen |= undefined_after(faulted);
+    if (unseen && agrees_now(unseen, faulted ? unseen : 0)) return true;
+    return exit == EngineExit::declined && agrees_after_simd_exception(unseen);
 }
 
 /// The host's processor sets flags in MXCSR before it raises an unmasked SIMD exception (Intel SDM 1 11.5.1),

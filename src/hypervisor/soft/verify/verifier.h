@@ -50,6 +50,7 @@ private:
     bool reference_agrees(cpu::EngineExit exit);
     void start_reference();
     /// `unseen` as unseen_flags() says, in RFLAGS and in the image that a fault pushed.
+    bool agrees_here(cpu::EngineExit exit, u64 rip, bool faulted);
     bool agrees_after_simd_exception(u64 unseen);
     bool agrees_now(u64 unseen, u64 unseen_in_frame);
     bool memory_agrees(u64 unseen_in_frame);
