@@ -141,7 +141,7 @@ public:
     [[nodiscard]] virtual std::vector<StatLine> stats() const = 0;
     /// The engine that runs the guest now. Any thread.
     [[nodiscard]] virtual std::string engine() const = 0;
-    /// Why `auto` chose it; empty where the definition named it.
+    /// Why `auto` chose it, or what speaks against the kvm that the definition named; else empty.
     [[nodiscard]] virtual std::string engine_reason() const = 0;
 };
 

@@ -38,7 +38,9 @@ std::string first_match(const char* file, std::string_view key) {
 
 std::string describe_kvm() {
     const auto device = hypervisor::kvm::Device::open();
-    return device ? "usable" : device.error().message;
+    if (!device) return device.error().message;
+    return device->has_chips() ? "usable, with interrupt chips in the kernel"
+                               : "usable, with Triune's interrupt chips";
 }
 
 std::string describe_virtualization() {

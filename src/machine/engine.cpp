@@ -41,6 +41,12 @@ bool same_value(const x86::CpuidResult& a, const x86::CpuidResult& b) {
 
 }  // namespace
 
+Result<std::string> doubts_about_kvm() {
+    const hypervisor::kvm::Probe& kvm = hypervisor::kvm::probe();
+    if (kvm.stuck) return fail(kvm.verdict + "; choose --engine bt");
+    return kvm.good ? std::string() : kvm.verdict;
+}
+
 Result<void> kvm_can_go_on(const x86::CpuModel& model, bool kernel_chips) {
     const auto limited = hypervisor::limit_to_kvm(model, kernel_chips);
     if (!limited) return std::unexpected(limited.error());

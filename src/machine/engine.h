@@ -19,6 +19,10 @@ struct EngineChoice {
 /// guest has been shown and that KVM lacks.
 Result<void> kvm_can_go_on(const x86::CpuModel& model, bool kernel_chips);
 
+/// For a VM that is to run under engine "kvm" whatever the probe thinks: what that found, empty if all is
+/// well. An error where KVM would never come back.
+Result<std::string> doubts_about_kvm();
+
 /// What `--engine auto` picks on this host, and why. `debugged`: for a VM with a debugger, which engine kvm
 /// gives four break- and watchpoints only.
 EngineChoice choose_engine(bool debugged = false);

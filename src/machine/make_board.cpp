@@ -112,8 +112,10 @@ std::expected<std::unique_ptr<Board>, VmError> Board::create(const VmDefinition&
 Result<void> Board::switch_engine(const std::string& engine) {
     hypervisor::VmConfig wanted = config_;
     wanted.engine = engine;
-    if (engine == "kvm")
+    if (engine == "kvm") {
+        if (auto r = doubts_about_kvm(); !r) return std::unexpected(r.error());
         if (auto r = kvm_can_go_on(config_.cpu, config_.kernel_chips); !r) return r;
+    }
     auto next = make_hypervisor(wanted);
     if (!next) return std::unexpected(next.error());
     const bool paused = processors_->pause();

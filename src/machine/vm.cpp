@@ -102,6 +102,11 @@ std::expected<void, VmError> HostedVm::prepare() {
         machine::EngineChoice choice = machine::choose_engine(!definition_.gdb.empty());
         definition_.engine = std::move(choice.engine);
         engine_reason_ = std::move(choice.reason);
+    } else if (definition_.engine == "kvm") {
+        if (auto doubts = machine::doubts_about_kvm(); !doubts)
+            return std::unexpected(VmError{doubts.error().message});
+        else
+            engine_reason_ = std::move(*doubts);
     }
     if (definition_.verify && definition_.engine != "bt")
         return unusable("--verify checks engine bt: use --engine bt");

@@ -192,6 +192,7 @@ bool try_once(Probe& p) {
     std::thread thread([trial] { trial->run(); });
     if (!trial->wait()) {
         thread.detach();
+        p.stuck = true;
         p.verdict = "KVM does not come back from its guest when it is told to";
         return false;
     }

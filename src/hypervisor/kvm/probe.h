@@ -15,6 +15,8 @@ struct Probe {
     bool good = false;
     /// A guest ran to its end at all: `--engine kvm` may be tried.
     bool runs = false;
+    /// KVM did not come back from its guest: no VM is to be tried.
+    bool stuck = false;
     std::string verdict;  ///< one line for a person: why, with figures where a guest ran
 
     u64 native_ns = 0;  ///< the loop on the host
