@@ -214,7 +214,7 @@ Result<Placed> place_tables(const AcpiConfig& config, Gpa base) {
     xsdt.put(base + p.fadt, 8);
     xsdt.put(base + p.madt, 8);
     p.xsdt = place(xsdt.finish());
-    assert(p.bytes.size() <= acpi_space);
+    assert(p.bytes.size() <= bios_gpa - acpi_gpa);
     return p;
 }
 

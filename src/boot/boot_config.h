@@ -30,6 +30,7 @@ struct BootConfig {
     std::string cmdline;
     std::vector<ModuleFile> modules;
     std::optional<FlatLoad> flat;  ///< the kernel is a flat binary, whatever it looks like
+    bool bios_state = false;       ///< multiboot kernels find what a BIOS leaves behind (bios_state.h)
     Gpa acpi_rsdp = 0;             ///< what install_acpi() returned, 0 for none
 };
 

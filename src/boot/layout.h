@@ -29,6 +29,7 @@ inline constexpr Gpa ebda_gpa = 0x9fc00;
 /// ACPI tables, in the area that is searched for the RSDP (ACPI 6.4, 5.2.5.1).
 inline constexpr Gpa acpi_gpa = 0xe0000;
 inline constexpr u64 acpi_space = 0x20000;
+inline constexpr Gpa bios_gpa = 0xff000;       ///< within: a page of code that stands for a BIOS
 inline constexpr Gpa kernel_floor = 0x100000;  ///< images do not load below this
 
 /// Gives `memory` its slots: from 0 up to low_ram_limit and, when there is more, from 4 GB.

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/bits.h"
+#include "boot/bios_state.h"
 #include "boot/bytes.h"
 #include "boot/elf_image.h"
 #include "boot/entry_state.h"
@@ -209,6 +210,8 @@ Result<Gpa> Loader::write_info() {
 
 Result<x86::VcpuState> Loader::run() {
     constexpr u32 loader_magic1 = 0x2bad'b002, loader_magic2 = 0x36d7'6289;
+    // First: the kernel may be loaded over it.
+    if (config_.bios_state && !install_bios_state(memory_)) return fail("the guest's memory is too small");
     places_.take(entry_tables(false));
     if (auto r = find_image(); !r) return std::unexpected(r.error());
     if (auto r = relocate(); !r) return std::unexpected(r.error());
@@ -221,7 +224,8 @@ Result<x86::VcpuState> Loader::run() {
     const auto info = write_info();
     if (!info) return std::unexpected(info.error());
     auto state = enter_protected_mode(memory_, entry_);
-    if (!state) return fail("the guest's memory is too small");
+    if (!state || (config_.bios_state && !enter_after_bios(memory_, *state)))
+        return fail("the guest's memory is too small");
     state->gpr[x86::rax] = header_.version == 1 ? loader_magic1 : loader_magic2;
     state->gpr[x86::rbx] = *info;
     return *state;

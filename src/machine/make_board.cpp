@@ -28,6 +28,7 @@ boot::BootConfig boot_config(const VmDefinition& definition, Gpa rsdp) {
     boot::BootConfig config{.kernel = definition.kernel,
                             .initrd = definition.initrd,
                             .cmdline = definition.append,
+                            .bios_state = true,
                             .acpi_rsdp = rsdp};
     for (const ModuleConfig& m : definition.modules) config.modules.push_back({m.path, m.text});
     if (definition.flat) config.flat = flat_load(*definition.flat);

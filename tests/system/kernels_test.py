@@ -67,6 +67,14 @@ def multiboot2(test):
     check("not aligned" not in out, out)
 
 
+def multiboot_kernels_find_what_a_bios_leaves(test):
+    path = test.path("bios")
+    build("gcc", "-m32", "-c", "-o", path + ".o", os.path.join(SOURCE, "bios.S"))
+    build("ld", "-m", "elf_i386", "-Ttext", "0x8000", "-z", "max-page-size=16", "--no-warn-rwx-segments", "-o", path,
+          path + ".o")
+    run(test, path, status=0x15 << 1 | 1)
+
+
 def required_features_that_are_not_there(test):
     base = ["run", "--kernel"]
     refuse(test, "a video mode", [*base, multiboot(test, "video", 1, "-DFLAGS=7u")], "no display")
@@ -148,6 +156,7 @@ def a_halted_kernel_can_be_stopped(test):
 
 
 if __name__ == "__main__":
-    Test().main(multiboot1, multiboot1_with_addresses_in_its_header, multiboot2, required_features_that_are_not_there,
+    Test().main(multiboot1, multiboot1_with_addresses_in_its_header, multiboot2, multiboot_kernels_find_what_a_bios_leaves,
+                required_features_that_are_not_there,
                 damaged_headers, flat_binary, flat_binaries_that_cannot_be_loaded, debug_consoles, device_words,
                 a_halted_kernel_can_be_stopped)
