@@ -164,7 +164,7 @@ END = 'echo "== end"\n'
 def sections(text):
     """Name -> (lines, exit status) of each "== name … == status N" in the machine's output."""
     found = {}
-    for match in re.finditer(r"^== (?!status)(.+?)\n(.*?)^== status (\d+)$", text.replace("\r", ""), re.S | re.M):
+    for match in re.finditer(r"^== (?!status|end$)(.+?)\n(.*?)^== status (\d+)$", text.replace("\r", ""), re.S | re.M):
         found[match.group(1)] = (match.group(2), int(match.group(3)))
     return found
 
