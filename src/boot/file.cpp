@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,12 +30,23 @@ Result<void> read_all(const InputFile& file, u8* to) {
     return {};
 }
 
-Result<std::vector<u8>> read_file(const std::string& path, u64 max_size) {
+FileBytes::FileBytes(u64 size) : size_(size) {
+    const u64 mapped = size ? size : 1;
+    void* const p = ::mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return;
+    (void)::madvise(p, mapped, MADV_HUGEPAGE);
+    bytes_ = {static_cast<u8*>(p), Unmap{mapped}};
+}
+
+void FileBytes::Unmap::operator()(u8* p) const { ::munmap(p, size); }
+
+Result<FileBytes> read_file(const std::string& path, u64 max_size) {
     auto file = open_input(path);
     if (!file) return std::unexpected(file.error());
     if (file->size > max_size)
         return fail(fmt::format("{}: {} bytes do not fit into the guest's memory", path, file->size));
-    std::vector<u8> bytes(file->size);
+    FileBytes bytes(file->size);
+    if (!bytes.data()) return fail_errno(path);
     if (auto r = read_all(*file, bytes.data()); !r) return std::unexpected(r.error());
     return bytes;
 }

@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
+#include <span>
 #include <string>
-#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -21,6 +22,28 @@ struct InputFile {
 Result<InputFile> open_input(const std::string& path);
 /// Fills [to, to+file.size). A file that became shorter meanwhile is an error.
 Result<void> read_all(const InputFile& file, u8* to);
-Result<std::vector<u8>> read_file(const std::string& path, u64 max_size);
+
+/// What a file contained. Kernels are large and needed once: their memory comes in large pages where the host
+/// has any, is not zeroed before, and goes back to the host.
+class FileBytes {
+public:
+    FileBytes() = default;
+    /// Not initialized. Null data() when there is no memory.
+    explicit FileBytes(u64 size);
+    [[nodiscard]] u8* data() { return bytes_.get(); }
+    [[nodiscard]] u64 size() const { return size_; }
+    operator std::span<const u8>() const {
+        return {bytes_.get(), size_};
+    }  // NOLINT(google-explicit-constructor)
+
+private:
+    struct Unmap {
+        u64 size;  // no initializer: g++ 12 would take this class for incomplete below
+        void operator()(u8* p) const;
+    };
+    u64 size_ = 0;
+    std::unique_ptr<u8, Unmap> bytes_;
+};
+Result<FileBytes> read_file(const std::string& path, u64 max_size);
 
 }  // namespace triune::boot
