@@ -57,6 +57,12 @@ bool make_raw() {
     return true;
 }
 
+/// A terminal that controls another session, or none (`su -c`, `docker exec`), knows no background.
+bool in_background() {
+    const pid_t foreground = ::tcgetpgrp(STDIN_FILENO);
+    return foreground >= 0 && foreground != ::getpgrp();
+}
+
 void print_help(bool can_switch) {
     std::fprintf(stderr,
                  "\r\nCtrl-A x       stop the virtual machine\r\n"
@@ -72,7 +78,7 @@ public:
         Stream::Options options{.fd = STDIN_FILENO};
         if (::isatty(STDIN_FILENO)) {
             // In the background neither reading nor setting the terminal is possible.
-            options.reads = ::tcgetpgrp(STDIN_FILENO) == ::getpgrp() && make_raw();
+            options.reads = !in_background() && make_raw();
             const bool can_switch = commands.switch_engine != nullptr;
             options.filter = EscapeFilter({.quit = std::move(commands.quit),
                                            .switch_engine = std::move(commands.switch_engine),

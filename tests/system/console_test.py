@@ -2,6 +2,7 @@
 # SPDX-FileCopyrightText: 2026 Triune contributors
 # SPDX-License-Identifier: Apache-2.0
 """The virtio console, hvc0: text both ways, beside a serial line or instead of it."""
+import os
 import subprocess
 
 from bad_input_test import refuse
@@ -41,10 +42,30 @@ def text_both_ways(test):
         check("on the serial line" in f.read(), "the serial line's file is empty")
 
 
+def a_terminal_that_controls_nothing(test):
+    """As under `su -c` or `docker exec`: stdin is a terminal, but not this session's."""
+    main, terminal = os.openpty()
+    script = 'stty -F /dev/ttyS0 -echo; echo ready; read -r line </dev/ttyS0; echo "got: $line"'
+    process = subprocess.Popen(test.run_words(test.initrd_with(script), append="quiet"), stdin=terminal,
+                               stdout=terminal, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        os.close(terminal)
+        reader = Reader(main)
+        reader.expect(b"ready", test.options.limit)
+        os.write(main, b"typed\r")
+        reader.expect(b"got: typed", 30)
+        equal(process.wait(60), POWERED_OFF, "status")
+    except subprocess.TimeoutExpired:
+        check(False, "the guest did not end")
+    finally:
+        process.kill()
+        process.wait()
+
+
 def one_terminal_for_one_console(test):
     refuse(test, "stdio twice", ["run", "--kernel", test.kernel, "--serial", "stdio", "--console", "stdio"], "--console")
     refuse(test, "an unknown place", ["run", "--kernel", test.kernel, "--console", "tcp:1"], "--console")
 
 
 if __name__ == "__main__":
-    Test().main(text_both_ways, one_terminal_for_one_console)
+    Test().main(text_both_ways, a_terminal_that_controls_nothing, one_terminal_for_one_console)
