@@ -93,7 +93,8 @@ struct VmDefinition {
     bool measure_time = false;  ///< stats() tells where the processors' time went; a few percent slower
     std::string gdb;            ///< where GDB may connect: tcp:ADDRESS:PORT or unix:PATH; empty: nowhere
     bool gdb_wait = false;      ///< the guest waits for GDB's first "continue"
-    /// Engine kvm: interrupt chips of the host's kernel where it has them, else (and with false) Triune's own.
+    /// Engine kvm: interrupt chips of the host's kernel where it has them, else (and with false) Triune's
+    /// own.
     bool kvm_kernel_chips = true;
     /// Engines that switch_engine("") goes through in turn; empty: bt and interp, or kvm and bt for a VM that
     /// begins under kvm. With kvm among them the guest's processor is what KVM and the others can both do.

@@ -455,7 +455,8 @@ TEST_P(Bt, StringInstructions) {
 
 TEST_P(Bt, StringInstructionsDownwards) {
     std::vector<u8> wanted(0x9000);
-    for (u64 i = 0; i < wanted.size(); ++i) guest.at<u8>(data + i) = wanted[i] = static_cast<u8>(i * 11 + i / 256);
+    for (u64 i = 0; i < wanted.size(); ++i)
+        guest.at<u8>(data + i) = wanted[i] = static_cast<u8>(i * 11 + i / 256);
     // Overlapping, over pages, by eights that never cross one; then by ones; then stored.
     a.std();
     a.mov(rsi, data + 0x3ff8);

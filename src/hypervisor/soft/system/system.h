@@ -42,8 +42,8 @@ class System {
 public:
     System(cpu::VcpuContext& vcpu, mmu::Mmu& mmu) : vcpu_(vcpu), mmu_(mmu) {}
 
-    /// What this vCPU does has been done before (soft/verify): the monitor's own writes to guest memory, which
-    /// no Mmu sees, are not repeated.
+    /// What this vCPU does has been done before (soft/verify): the monitor's own writes to guest memory,
+    /// which no Mmu sees, are not repeated.
     void set_repeating() { repeating_ = true; }
     [[nodiscard]] bool repeating() const { return repeating_; }
 
