@@ -93,7 +93,7 @@ def breakpoints_steps_and_data(test):
     image = kernel(test)
     with Vm(test, "--wait", "--cpus", "2", image=image) as vm:
         out = vm.gdb(
-            "printf \"at start %d\\n\", $rip == (long)&start", "hbreak outer", "continue",
+            "advance *&start", "printf \"at start %d\\n\", $rip == (long)&start", "hbreak outer", "continue",
             "break inner", "continue", "backtrace", "info threads", "finish",
             "continue", "delete", "stepi", "stepi", "next", "next", "step",
             "set var counter = 1000", "watch counter", "continue", "continue", "delete",
@@ -131,7 +131,7 @@ def code_of_32_bits(test):
     image = kernel(test)
     with Vm(test, "--wait", image=image) as vm:
         vm.gdb("monitor arch i386")
-        out = vm.gdb("set architecture i386", "x/i $eip", "hbreak *0x%x" % symbol(image, "enabling"), "continue",
+        out = vm.gdb("set architecture i386", "advance *0x%x" % symbol(image, "start"), "x/i $eip", "hbreak *0x%x" % symbol(image, "enabling"), "continue",
                      "p/x $ecx", "stepi", "stepi", "info registers eip", "p $cr0", "p/x $ds_base",
                      "disconnect")
         in_order(out, r"mov +\$0x[0-9a-f]+,%esp", r"Breakpoint 1,", r"= 0x200", r"eip +0x%x" %

@@ -43,7 +43,9 @@ def grub_disk(test, script):
     partition = test.path("partition")
     with open(partition, "wb") as f:
         f.truncate(48 << 20)
-    build("mke2fs", "-q", "-t", "ext2", "-d", tree, partition)
+    mke2fs = shutil.which("mke2fs", path=os.environ["PATH"] + ":/sbin:/usr/sbin")
+    check(mke2fs, "mke2fs (package e2fsprogs) is missing")
+    build(mke2fs, "-q", "-t", "ext2", "-d", tree, partition)
     with open(os.path.join(GRUB, "boot.img"), "rb") as f:
         boot = bytearray(f.read())
     with open(core, "rb") as f:
