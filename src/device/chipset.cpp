@@ -85,7 +85,7 @@ IsaBridge::IsaBridge(std::vector<bus::IrqLine*> irqs, const Routes& routes)
 }
 
 void IsaBridge::after_config_write(unsigned offset, unsigned size) {
-    if (offset < pirqrc + routes_.size() && offset + size > pirqrc) route();
+    if (offset < pirqrc + std::tuple_size_v<Routes> && offset + size > pirqrc) route();
 }
 
 void IsaBridge::route() {
