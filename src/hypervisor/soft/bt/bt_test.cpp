@@ -1,35 +1,14 @@
 // SPDX-FileCopyrightText: 2026 Triune contributors
 // SPDX-License-Identifier: Apache-2.0
-#include "hypervisor/soft/bt/test_guest.h"
+#include "hypervisor/soft/bt/test_settings.h"
 
 namespace triune::hypervisor::soft::bt {
 namespace {
 
 using namespace Xbyak::util;
-using x86::Gpr;
-constexpr Gpa data = TestGuest::data;
 
-struct Asm : Xbyak::CodeGenerator {
-    Asm() : CodeGenerator(16384) {}
-};
-
-/// Every behaviour holds with whole blocks, with single instructions, and without chaining.
-class Bt : public testing::TestWithParam<Options> {
-protected:
-    TestGuest guest{GetParam()};
-    Asm a;
-    u64& reg(unsigned g) { return guest.state().gpr[g]; }
-    bool run() {
-        a.hlt();
-        guest.load(TestGuest::code, a);
-        return guest.run();
-    }
-};
-INSTANTIATE_TEST_SUITE_P(Settings, Bt,
-                         testing::Values(Options{}, Options{.max_instructions = 1}, Options{.chain = false},
-                                         Options{.continue_after_calls = false, .merge_accesses = false},
-                                         Options{.chain = false, .cache_registers = false},
-                                         Options{.add_in_address = false, .poll_everywhere = true}));
+class Bt : public BtTest {};
+INSTANTIATE_TEST_SUITE_P(Settings, Bt, bt_settings);
 
 TEST_P(Bt, RegistersThatLiveInMemory) {
     a.mov(r10, 5);
@@ -49,30 +28,6 @@ TEST_P(Bt, RegistersThatLiveInMemory) {
     EXPECT_EQ(reg(1), 12u);
     EXPECT_EQ(reg(11), 0xffffffff0u);
     EXPECT_EQ(reg(2), 0xffffffff0u & ~u64{35});
-}
-
-TEST_P(Bt, MemoryOperands) {
-    guest.at<u64>(data) = 0x1122334455667788;
-    a.mov(rbx, data);
-    a.mov(r10, rbx);
-    a.mov(ecx, 8);
-    a.mov(rax, ptr[rbx]);
-    a.mov(ptr[r10 + rcx * 2], rax);
-    a.add(dword[rbx + 16], 1);
-    a.movzx(r15d, word[r10 + 2]);
-    a.mov(ah, byte[rbx]);
-    a.mov(byte[rbx + 32], ah);
-    a.lock();
-    a.xadd(ptr[rbx + 16], r15);
-    a.mov(r11, 0x99);
-    a.cmpxchg(ptr[rbx], r11);
-    a.mov(rsi, ptr[rbx]);
-    ASSERT_TRUE(run());
-    EXPECT_EQ(guest.at<u64>(data + 16), 0x1122334455667789u + 0x5566);
-    EXPECT_EQ(reg(15), 0x1122334455667789u);
-    EXPECT_EQ(guest.at<u8>(data + 32), 0x88);
-    EXPECT_EQ(reg(6), 0x1122334455667788u);
-    EXPECT_EQ(reg(0), 0x1122334455667788u);
 }
 
 TEST_P(Bt, FlagsSurviveMemoryAccesses) {
@@ -205,59 +160,6 @@ TEST_P(Bt, ReturnsWithoutCallsAndIndirectJumps) {
     EXPECT_EQ(reg(6), 2000u);
 }
 
-TEST_P(Bt, RunsOfPushesAndPops) {
-    // Through a page boundary of the stack, where one probe does not cover the run.
-    for (const u64 sp : {TestGuest::stack_top, TestGuest::stack_top - 0x1000 + 0x18}) {
-        Asm b;
-        b.mov(rsp, sp);
-        b.mov(eax, 1);
-        b.mov(r10d, 2);
-        b.mov(r15d, 3);
-        b.mov(ebp, 4);
-        b.cmp(eax, 1);  // flags live through the pushes
-        b.push(rax);
-        b.push(r10);
-        b.push(r15);
-        b.push(5);
-        b.push(rbp);
-        b.sete(bl);
-        b.pop(rcx);
-        b.pop(r11);
-        b.pop(rsi);
-        b.pop(r10);
-        b.pop(r15);
-        b.hlt();
-        guest.load(TestGuest::code, b);
-        guest.translator().invalidate(TestGuest::code, 4096);
-        ASSERT_TRUE(guest.run());
-        EXPECT_EQ(reg(1), 4u);
-        EXPECT_EQ(reg(11), 5u);
-        EXPECT_EQ(reg(6), 3u);
-        EXPECT_EQ(reg(10), 2u);
-        EXPECT_EQ(reg(15), 1u);
-        EXPECT_EQ(reg(3) & 0xff, 1u);
-        EXPECT_EQ(reg(4), sp);
-    }
-}
-
-TEST_P(Bt, BitStrings) {
-    a.mov(rbx, data + 0x100);
-    a.mov(rax, static_cast<u64>(-70));
-    a.lock();
-    a.bts(ptr[rbx], rax);
-    a.mov(r11d, 100);
-    a.bts(dword[rbx], r11d);
-    a.bt(ptr[rbx], r11);
-    a.setc(cl);
-    a.btr(ptr[rbx], rax);
-    a.setc(dl);
-    ASSERT_TRUE(run());
-    EXPECT_EQ(guest.at<u64>(data + 0x100 - 16), 0u);
-    EXPECT_EQ(guest.at<u64>(data + 0x108), u64{1} << 36);
-    EXPECT_EQ(reg(1) & 0xff, 1u);
-    EXPECT_EQ(reg(2) & 0xff, 1u);
-}
-
 TEST_P(Bt, VectorStateIsTheGuests) {
     for (int i = 0; i < 8; ++i) guest.at<float>(data + static_cast<u64>(i) * 4) = static_cast<float>(i);
     a.mov(rbx, data);
@@ -278,18 +180,6 @@ TEST_P(Bt, VectorStateIsTheGuests) {
     EXPECT_EQ(guest.state().xsave[512] & 6, 6) << "SSE and AVX state are not initial any more";
 }
 
-TEST_P(Bt, AccessAcrossPagesIsDeclinedExactly) {
-    a.mov(rbx, data + 0xffc);
-    a.mov(ecx, 3);
-    const size_t at = a.getSize();
-    a.mov(rax, ptr[rbx]);
-    a.hlt();
-    guest.load(TestGuest::code, a);
-    EXPECT_FALSE(guest.run());
-    EXPECT_EQ(reg(1), 3u);
-    EXPECT_EQ(guest.state().rip, TestGuest::code + at);
-}
-
 TEST_P(Bt, DivideErrorComesBackAtTheInstruction) {
     a.mov(eax, 1);
     a.xor_(edx, edx);
@@ -301,36 +191,6 @@ TEST_P(Bt, DivideErrorComesBackAtTheInstruction) {
     EXPECT_EQ(guest.state().rip, TestGuest::code + at);
     EXPECT_EQ(reg(0), 1u);
     EXPECT_TRUE(guest.state().rflags & x86::flag::zf) << "flags of the XOR before it";
-}
-
-TEST_P(Bt, MisalignedVectorAccessComesBackAtTheInstruction) {
-    a.mov(rbx, data + 8);
-    const size_t at = a.getSize();
-    a.movaps(xmm0, ptr[rbx]);
-    guest.load(TestGuest::code, a);
-    EXPECT_FALSE(guest.run());
-    EXPECT_EQ(guest.state().rip, TestGuest::code + at);
-}
-
-TEST_P(Bt, StaleCodeIsDropped) {
-    a.mov(eax, 1);
-    a.hlt();
-    guest.load(TestGuest::code, a);
-    ASSERT_TRUE(guest.run());
-    EXPECT_EQ(reg(0), 1u);
-    guest.at<u8>(TestGuest::code + 1) = 2;
-    guest.translator().invalidate(TestGuest::code + 1, 1);
-    ASSERT_TRUE(guest.run());
-    EXPECT_EQ(reg(0), 2u);
-}
-
-TEST_P(Bt, WritesToCodeAreDeclined) {
-    a.mov(rbx, TestGuest::code + 0x800);
-    const size_t at = a.getSize();
-    a.mov(byte[rbx], 1);
-    guest.load(TestGuest::code, a);
-    EXPECT_FALSE(guest.run());
-    EXPECT_EQ(guest.state().rip, TestGuest::code + at);
 }
 
 TEST_P(Bt, SignalsInterruptLoops) {
@@ -430,91 +290,6 @@ TEST_P(Bt, TablesCountAgainstTheBoundOfTheCodeCache) {
     EXPECT_GE(guest.context().counters.get(observe::Counter::code_flushes) - flushes, 2u);
 }
 
-TEST_P(Bt, StringInstructions) {
-    for (u64 i = 0; i < 10000; ++i) guest.at<u8>(data + i) = static_cast<u8>(i * 7);
-    a.mov(rsi, data + 3);
-    a.mov(rdi, data + 0x4005);
-    a.mov(ecx, 9000);
-    a.rep();
-    a.movsb();
-    a.mov(r8, rdi);
-    a.mov(eax, 0x5a5a5a5a);
-    a.mov(rdi, data + 0x8008);
-    a.mov(ecx, 5000);
-    a.rep();
-    a.stosd();
-    a.movsb();
-    ASSERT_TRUE(run());
-    EXPECT_EQ(memcmp(&guest.at<u8>(data + 3), &guest.at<u8>(data + 0x4005), 9000), 0);
-    EXPECT_EQ(reg(8), data + 0x4005 + 9000);
-    EXPECT_EQ(guest.at<u32>(data + 0x8008 + 4 * 4999), 0x5a5a5a5au);
-    EXPECT_EQ(reg(1), 0u);
-    EXPECT_EQ(reg(6), data + 3 + 9001);
-    EXPECT_EQ(reg(7), data + 0x8008 + 20000 + 1);
-}
-
-TEST_P(Bt, StringInstructionsDownwards) {
-    std::vector<u8> wanted(0x9000);
-    for (u64 i = 0; i < wanted.size(); ++i)
-        guest.at<u8>(data + i) = wanted[i] = static_cast<u8>(i * 11 + i / 256);
-    // Overlapping, over pages, by eights that never cross one; then by ones; then stored.
-    a.std();
-    a.mov(rsi, data + 0x3ff8);
-    a.mov(rdi, data + 0x4ff8);
-    a.mov(ecx, 0x700);
-    a.rep();
-    a.movsq();
-    a.mov(r8, rsi);
-    a.mov(r9, rdi);
-    a.mov(rsi, data + 0x7005);
-    a.mov(rdi, data + 0x8002);
-    a.mov(ecx, 0x1234);
-    a.rep();
-    a.movsb();
-    a.mov(eax, 0x12345678);
-    a.mov(rdi, data + 0x8ffc);
-    a.mov(ecx, 20);
-    a.rep();
-    a.stosd();
-    a.cld();
-    ASSERT_TRUE(run());
-    for (u64 k = 0; k < 0x700; ++k) std::memcpy(&wanted[0x4ff8 - 8 * k], &wanted[0x3ff8 - 8 * k], 8);
-    for (u64 k = 0; k < 0x1234; ++k) wanted[0x8002 - k] = wanted[0x7005 - k];
-    const u32 stored = 0x12345678;
-    for (u64 k = 0; k < 20; ++k) std::memcpy(&wanted[0x8ffc - 4 * k], &stored, 4);
-    EXPECT_EQ(std::memcmp(wanted.data(), &guest.at<u8>(data), wanted.size()), 0);
-    EXPECT_EQ(reg(8), data + 0x3ff8 - 8 * 0x700);
-    EXPECT_EQ(reg(9), data + 0x4ff8 - 8 * 0x700);
-    EXPECT_EQ(reg(1), 0u);
-    EXPECT_EQ(reg(7), data + 0x8ffc - 4 * 20);
-    // An element that crosses a page is left to the reference engine, where it is.
-    a.reset();
-    a.std();
-    a.mov(rdi, data + 0x2004);
-    a.mov(ecx, 4);
-    a.rep();
-    a.stosq();
-    guest.load(TestGuest::code, a);
-    guest.translator().invalidate(TestGuest::code, page_size);
-    EXPECT_FALSE(guest.run());
-    EXPECT_EQ(reg(1), 3u);
-    EXPECT_EQ(reg(7), data + 0x1ffc);
-}
-
-TEST_P(Bt, PageFaultInTheMiddleOfAString) {
-    guest.state().idtr = {0, 0, 0};  // no IDT: the fault cannot be delivered
-    a.mov(rdi, TestGuest::bytes - 0x1000);
-    a.mov(ecx, 0x3000);
-    a.rep();
-    a.stosb();
-    guest.load(TestGuest::code, a);
-    guest.state().rip = TestGuest::code;
-    EXPECT_EQ(guest.translator().run(), cpu::EngineExit::shutdown);
-    EXPECT_EQ(reg(1), 0x2000u);
-    EXPECT_EQ(reg(7), TestGuest::bytes);
-    EXPECT_EQ(guest.state().cr2, TestGuest::bytes);
-}
-
 TEST_P(Bt, PushfShowsFlagsFromBothPlaces) {
     guest.state().rflags |= x86::flag::if_;
     a.mov(eax, 0x7fffffff);
@@ -552,115 +327,6 @@ TEST_P(Bt, CarryChainLoop) {
     EXPECT_EQ(guest.at<u64>(data + 16), 0u);
     EXPECT_EQ(guest.at<u64>(data + 24), 6u);
     EXPECT_EQ(reg(0) & 0xff, 0u);
-}
-
-/// AH to BH as a source with ESP as the destination: found by random programs against the host's processor.
-TEST(SiliconRegressions, HighByteIntoEsp) {
-    struct {
-        std::initializer_list<u8> code;
-        u64 rsp;
-    } const cases[] = {
-        {{0x0f, 0xb6, 0xe7, 0xf4}, 0x12},              // movzx esp, bh
-        {{0x0f, 0xbe, 0xe7, 0xf4}, 0x12},              // movsx esp, bh
-        {{0x89, 0xe0, 0x0f, 0xb6, 0xe5, 0xf4}, 0x56},  // mov eax, esp; movzx esp, ch
-    };
-    for (const auto& c : cases) {
-        TestGuest guest;
-        ASSERT_TRUE(guest.memory().write(TestGuest::code, c.code.begin(), c.code.size()));
-        guest.state().gpr[x86::rbx] = 0x1234;
-        guest.state().gpr[x86::rcx] = 0x5678;
-        // Declined or translated: never wrong.
-        if (guest.run()) {
-            EXPECT_EQ(guest.state().gpr[x86::rsp], c.rsp);
-        } else {
-            EXPECT_EQ(guest.state().gpr[x86::rsp], TestGuest::stack_top);
-        }
-    }
-}
-
-/// The alignment of a vector operand is checked before its page is looked for: #GP, not #PF.
-TEST(SiliconRegressions, UnalignedOperandInAMissingPage) {
-    const std::initializer_list<u8> all[] = {
-        {0x0f, 0x2b, 0x03},        // movntps [rbx], xmm0
-        {0x0f, 0x58, 0x03},        // addps xmm0, [rbx]
-        {0xc5, 0xfc, 0x2b, 0x03},  // vmovntps [rbx], ymm0
-    };
-    for (const auto& code : all) {
-        TestGuest guest;
-        ASSERT_TRUE(guest.memory().write(TestGuest::code, code.begin(), code.size()));
-        guest.state().gpr[x86::rbx] = TestGuest::bytes + 0x1001;  // not mapped
-        guest.state().rip = TestGuest::code;
-        EXPECT_EQ(guest.translator().run(), cpu::EngineExit::declined) << "a page fault here shuts down";
-        EXPECT_EQ(guest.state().rip, TestGuest::code);
-    }
-}
-
-/// A 32-bit address wraps before the segment's base is added, not after.
-TEST(SiliconRegressions, BitStringWithShortAddressAndSegmentBase) {
-    TestGuest guest;
-    const u8 btc[] = {0x67, 0x65, 0x0f, 0xbb, 0x31, 0xf4};  // btc gs:[ecx], esi
-    ASSERT_TRUE(guest.memory().write(TestGuest::code, btc, sizeof btc));
-    x86::VcpuState& s = guest.state();
-    s.seg[x86::gs].base = TestGuest::data;
-    s.gpr[x86::rcx] = 0xfffffff0;
-    s.gpr[x86::rsi] = 0x81;  // bit 1 of the word 16 bytes on: the offset is 0 again
-    EXPECT_TRUE(guest.run());
-    EXPECT_EQ(guest.at<u32>(TestGuest::data), 2u);
-    s.gpr[x86::rsi] = 0x61;  // 12 bytes on: 4 GB beyond the data, where nothing is
-    s.rip = TestGuest::code;
-    EXPECT_EQ(guest.translator().run(), cpu::EngineExit::shutdown);
-    EXPECT_EQ(guest.at<u32>(TestGuest::data - 4), 0u);
-}
-
-/// A pending x87 exception goes before the page fault of the x87 or MMX instruction that waits for it: the
-/// reference engine sorts it out. Other instructions do not wait.
-TEST(SiliconRegressions, PendingX87ExceptionBeforeThePageFault) {
-    for (const bool mmx : {true, false}) {
-        TestGuest guest;
-        Xbyak::CodeGenerator g;
-        if (mmx) {
-            g.psignb(g.mm7, g.ptr[g.rbx]);
-        } else {
-            g.mov(g.rax, g.ptr[g.rbx]);
-        }
-        guest.load(TestGuest::code, g);
-        x86::VcpuState& s = guest.state();
-        s.xsave[0] = 0x7e;                     // FCW: invalid operation is unmasked
-        s.xsave[2] = 0x81, s.xsave[3] = 0x80;  // FSW: IE, ES, B
-        s.xsave[512] = 1;                      // XSTATE_BV: x87
-        s.gpr[x86::rbx] = u64{1} << 30;        // no page is there
-        s.rip = TestGuest::code;
-        EXPECT_EQ(guest.translator().run(), mmx ? cpu::EngineExit::declined : cpu::EngineExit::shutdown);
-    }
-}
-
-/// What the processor model lacks is left to the reference engine, which raises #UD.
-TEST(Models, TranslatedCodeSeesTheModelOnly) {
-    const x86::CpuModel core2 = *x86::make_cpu_model("core2", 1);
-    const std::initializer_list<u8> lacking[] = {
-        {0x0f, 0x38, 0xf0, 0x03},        // movbe eax, [rbx]
-        {0xc4, 0xe2, 0x70, 0xf2, 0xc2},  // andn eax, ecx, edx
-        {0xf3, 0x0f, 0xb8, 0xc1},        // popcnt eax, ecx
-        {0x66, 0x0f, 0x38, 0x39, 0xc1},  // pminsd xmm0, xmm1
-    };
-    for (const auto& code : lacking) {
-        TestGuest guest;
-        guest.context().model = &core2;
-        ASSERT_TRUE(guest.memory().write(TestGuest::code, code.begin(), code.size()));
-        EXPECT_FALSE(guest.run());
-        EXPECT_EQ(guest.state().rip, TestGuest::code);
-    }
-    // TZCNT is BSF there, although the host has it: a source of 0 leaves the destination.
-    const u8 tzcnt[] = {0xf3, 0x48, 0x0f, 0xbc, 0xc1, 0xf4};
-    for (const bool as_bsf : {true, false}) {
-        TestGuest guest;
-        if (as_bsf) guest.context().model = &core2;
-        ASSERT_TRUE(guest.memory().write(TestGuest::code, tzcnt, sizeof tzcnt));
-        guest.state().gpr[x86::rax] = 0x1234;
-        guest.state().gpr[x86::rcx] = 0;
-        EXPECT_TRUE(guest.run());
-        EXPECT_EQ(guest.state().gpr[x86::rax], as_bsf || !guest.context().model->has("bmi1") ? 0x1234u : 64u);
-    }
 }
 
 }  // namespace

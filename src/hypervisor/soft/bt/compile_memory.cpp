@@ -52,21 +52,18 @@ void BlockCompiler::address(const Insn& insn, const Operand& mem, u64 next, bool
         e_.add(whole, e_.qword_at(s_.vcpu.state.seg[mem.segment].base));
 }
 
+void BlockCompiler::index_tlb() {
+    forget_scratch();
+    emit_tlb_index(e_, s_);
+}
+
 /// scratch0: linear address in, host address out (`indexed`: less scratch1). The inline TLB probe. A leader's
 /// is for the low end of its group's range.
 void BlockCompiler::probe(unsigned size, bool write, const AccessPlan& p, bool indexed) {
     const auto& set = s_.tlb.set[mode()];
-    static_assert(sizeof(mmu::TlbEntry) == 32);
     const int tag = static_cast<int>(reinterpret_cast<u64>(write ? &set[0].write_tag : &set[0].read_tag));
     const int host = static_cast<int>(reinterpret_cast<u64>(&set[0].host));
-    forget_scratch();
-    if (s_.host_bmi2) {
-        e_.rorx(t1().cvt32(), t0().cvt32(), 7);
-    } else {
-        e_.mov(t1().cvt32(), t0().cvt32());
-        e_.shr(t1().cvt32(), 7);
-    }
-    e_.and_(t1().cvt32(), (mmu::Tlb::entries - 1) << 5);
+    index_tlb();
     e_.xor_(t0(), e_.ptr[t1() + tag]);
     e_.cmp(t0(), static_cast<u32>(page_size - (p.leader ? p.bytes : size)));
     const u32 patch = e_.jump_forward_if(cc::a);
@@ -90,6 +87,26 @@ void BlockCompiler::probe_constant(u64 gva, unsigned size, bool write, const Acc
     miss(patch, size, write, p, gva);
 }
 
+/// probe() for what RSP points to: in one page for a long time, which Tlb::stack knows. 64-bit code only.
+void BlockCompiler::probe_stack(unsigned size, bool write, const AccessPlan& p) {
+    const mmu::StackEntry& stack = s_.tlb.stack[mode()];
+    forget_scratch();
+    e_.xor_(t0(), e_.qword_at(stack.tag));
+    e_.cmp(t0(), static_cast<u32>(page_size - (p.leader ? p.bytes : size)));
+    const u32 patch = e_.jump_forward_if(cc::a);
+    e_.add(t0(), e_.qword_at(stack.host));
+    miss(patch, size, write, p, std::nullopt);
+    cold_.back().stack = true;
+}
+
+/// On the cold path of a probe of Tlb::stack: back if the TLB does it, else scratch0 = the address.
+void BlockCompiler::look_up_stack(const Cold& c) {
+    const unsigned bytes = c.plan.leader ? c.plan.bytes : TlbMissInfo::size(c.info);
+    e_.mov(t1().cvt32(), static_cast<u32>(page_size - bytes));
+    e_.call_to(s_.stubs.stack_probe[mode()]);
+    e_.jump_to_if(cc::e, c.back);
+}
+
 /// The cold path of a probe that ends here.
 void BlockCompiler::miss(u32 patch, unsigned size, bool write, const AccessPlan& p,
                          std::optional<u64> constant) {
@@ -110,6 +127,12 @@ void BlockCompiler::miss(u32 patch, unsigned size, bool write, const AccessPlan&
 void BlockCompiler::emit_group_cold(const Cold& c) {
     if (c.constant) {
         e_.load_constant(t0(), c.address);
+    } else if (c.stack) {
+        look_up_stack(c);
+        e_.mov(t1().cvt32(), t0().cvt32());
+        e_.and_(t1().cvt32(), static_cast<u32>(page_mask));
+        e_.cmp(t1().cvt32(), static_cast<u32>(page_size - c.plan.bytes));
+        go_on_unmerged(c.rip, e_.jump_forward_if(cc::a));
     } else {
         const auto& set = s_.tlb.set[mode()];
         const u64 tag =
@@ -160,6 +183,10 @@ int BlockCompiler::access(size_t i, const Operand& mem, unsigned size, bool writ
         probe_constant(a + static_cast<u64>(static_cast<i64>(adjust)), size, write, p);
     } else {
         address(insn, mem, next_rip(i), true, adjust);
+        if (mem.base == x86::rsp && mem.index < 0 && !segment && insn.address_bits == 64) {
+            probe_stack(size, write, p);
+            return keep_pointer(p);
+        }
         const bool sum = indexed && p.group < 0 && options_.add_in_address && leaves_scratch1(i);
         if (indexed) *indexed = sum;
         probe(size, write, p, sum);
@@ -199,7 +226,7 @@ int BlockCompiler::access_stack(size_t i, const Xbyak::Reg64& base, int displace
     } else {
         e_.mov(t0(), base);
     }
-    probe(size, write, p);
+    narrow() ? probe(size, write, p) : probe_stack(size, write, p);
     return keep_pointer(p);
 }
 

@@ -7,24 +7,6 @@ namespace triune::hypervisor::soft::bt {
 using x86::Insn;
 using x86::Operand;
 
-void BlockCompiler::string(size_t i) {
-    const Insn& insn = insns_[i];
-    before_clobber(i);
-    bool movs = false;
-    unsigned size = 1, segment = x86::ds;
-    for (u8 n = 0; n < insn.operand_count; ++n) {
-        if (insn.op[n].kind != x86::OperandKind::mem) continue;
-        size = insn.op[n].bits / 8;
-        if (insn.op[n].base != x86::rsi) continue;
-        movs = true;
-        segment = insn.op[n].segment;
-    }
-    e_.store_constant(s_.data.rip, current_rip_);
-    e_.mov(t1().cvt32(), StringInfo::pack(size, movs, insn.rep, block_.mode) |
-                             (narrow() ? StringInfo::narrow(insn.address_bits, segment) : 0));
-    e_.call_to(s_.stubs.string);
-}
-
 /// Bits of RFLAGS outside the status flags live in VcpuState.
 void BlockCompiler::set_rflags(size_t i, u32 bits, bool set) {
     before_clobber(i);

@@ -298,11 +298,16 @@ void BlockCompiler::exit_to(u64 target, u32 patch, FlagsAt flags) {
 }
 
 void BlockCompiler::emit_cold() {
-    u32 entry = 0;
+    u32 entry = 0, string_entry = 0;
+    u64 string_rip = 0;
     for (size_t k = 0; k < cold_.size(); ++k) {  // grows while it is walked
         const Cold c = cold_[k];
         if (c.kind == ColdKind::leave_entry && entry) {
             e_.set_target(c.patch, entry);
+            continue;
+        }
+        if (c.kind == ColdKind::string && string_entry && string_rip == c.rip) {
+            e_.set_target(c.patch, string_entry);
             continue;
         }
         e_.set_target_here(c.patch);
@@ -311,7 +316,8 @@ void BlockCompiler::emit_cold() {
             case ColdKind::unmerged: go_on_unmerged(c.rip, e_.jump_forward()); break;
             case ColdKind::probe:
                 if (c.constant) e_.load_constant(t0(), c.address);
-                call_miss_helper(c.info | (c.constant ? TlbMissInfo::value_is_address : 0));
+                if (c.stack) look_up_stack(c);
+                call_miss_helper(c.info | (c.constant || c.stack ? TlbMissInfo::value_is_address : 0));
                 if (c.indexed) e_.xor_(t1().cvt32(), t1().cvt32());
                 e_.jump_to(c.back);
                 break;
@@ -323,6 +329,12 @@ void BlockCompiler::emit_cold() {
                 break;
             }
             case ColdKind::jump_miss: emit_jump_miss(c); break;
+            case ColdKind::string:
+                string_entry = e_.offset();
+                current_rip_ = string_rip = c.rip;
+                call_string_helper(c.info);
+                e_.jump_to(c.back);
+                break;
             case ColdKind::leave_entry:
                 entry = e_.offset();
                 e_.mov(t1().cvt32(), block_.id);

@@ -17,15 +17,16 @@ namespace triune::hypervisor::soft::bt {
 
 /// Memory that compiling a block takes, to be used again by the next.
 struct CompilerScratch {
-    enum class ColdKind : u8 { probe, group, unmerged, link, leave, leave_entry, jump_miss };
+    enum class ColdKind : u8 { probe, group, unmerged, link, leave, leave_entry, jump_miss, string };
     struct Cold {
         ColdKind kind;
         u32 patch = 0, back = 0;
-        u32 info = 0;  ///< probe
-        u64 rip = 0;   ///< unmerged, group, leave, jump_miss
+        u32 info = 0;  ///< probe, string
+        u64 rip = 0;   ///< unmerged, group, leave, jump_miss, string
         bool constant = false, indexed = false;
-        u64 address = 0;  ///< probe of a constant address
-        u32 exit_id = 0;  ///< link
+        bool stack = false;  ///< probe, group: of Tlb::stack
+        u64 address = 0;     ///< probe of a constant address
+        u32 exit_id = 0;     ///< link
         LeaveReason reason = LeaveReason::declined;
         AccessPlan plan{};  ///< group: its leader
     };
@@ -103,6 +104,9 @@ private:
                  int adjust = 0, const Xbyak::Reg& target = t0());
     Xbyak::Reg64 address_register(i8 guest, const Xbyak::Reg64& scratch);
     void probe(unsigned size, bool write, const AccessPlan& plan = {}, bool indexed = false);
+    void index_tlb();
+    void probe_stack(unsigned size, bool write, const AccessPlan& plan);
+    void look_up_stack(const Cold& c);
     void probe_constant(u64 gva, unsigned size, bool write, const AccessPlan& plan);
     void miss(u32 patch, unsigned size, bool write, const AccessPlan& plan, std::optional<u64> constant);
     int access(size_t i, const x86::Operand& mem, unsigned size, bool write, bool* indexed = nullptr);
@@ -137,6 +141,14 @@ private:
         return plan(i, kind).group >= 0 && !plan(i, kind).leader;
     }
 
+    // MOVS and STOS (compile_string.cpp)
+    void string(size_t i);
+    void call_string_helper(u32 info);
+    void to_string_helper(u8 condition);
+    void single_string(unsigned size, bool movs);
+    void repeated_string(unsigned size, bool movs);
+    void probe_elements(const Xbyak::Reg64& address, unsigned size, bool write);
+
     // what the scratch registers hold (compile_memory.cpp)
     Held& held(u8 scratch) { return held_[scratch - scratch0]; }
     void forget(u8 scratch) { held(scratch) = {}; }
@@ -166,7 +178,6 @@ private:
     void move_rsp(int bytes);
     void leave(size_t i);
     // compile_system.cpp
-    void string(size_t i);
     void set_rflags(size_t i, u32 bits, bool set);
     void sti(size_t i);
     void pushf(size_t i);

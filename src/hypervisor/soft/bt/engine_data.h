@@ -55,6 +55,7 @@ struct EngineData {
     SystemOp system_op;
     u64 rip;  ///< guest RIP of whatever leaves translated code
     u64 spill;
+    u64 probe_spill;                ///< Stubs::stack_probe's own
     u64 branch_target;              ///< of an indirect call that missed the jump cache
     std::array<u64, lanes> missed;  ///< host addresses of Stubs::missed
     u32 ret_block;  ///< id of the block whose RET ran last, if that did not look where it goes

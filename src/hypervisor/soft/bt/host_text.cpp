@@ -126,6 +126,9 @@ HostText::HostText(const Surroundings& s, mmu::VcpuArena& arena, mmu::TlbMode mo
     const EngineData::JumpCache& jump = d.jump[lane];
     add(jump.rip, "jump.rip", sizeof(u64));
     add(jump.host, "jump.host", sizeof(u64));
+    const mmu::StackEntry& stack = s.tlb.stack[static_cast<unsigned>(mode)];
+    add(stack.tag, "stack.tag");
+    add(stack.host, "stack.host");
     symbols_.push_back({reinterpret_cast<u64>(&s.tlb.set[static_cast<unsigned>(mode)]), sizeof(s.tlb.set[0]),
                         "tlb", sizeof(mmu::TlbEntry)});
 }
@@ -160,6 +163,8 @@ std::string HostText::stub_name(CodeOffset offset) const {
     if (offset == s_.stubs.leave_entry) return "leave.entry";
     if (offset == s_.stubs.tlb_miss) return "tlb_miss";
     if (offset == s_.stubs.string) return "string";
+    for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode)
+        if (s_.stubs.stack_probe[mode] == offset) return "stack_probe";
     for (unsigned lane = 0; lane < EngineData::lanes; ++lane)
         if (s_.stubs.indirect[lane] == offset)
             return fmt::format("indirect.{}{}", mode_names[lane % mmu::tlb_modes],

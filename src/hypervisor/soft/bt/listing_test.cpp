@@ -28,7 +28,7 @@ size_t count(const std::string& text, const std::string& what) {
 TEST(Listing, GuestThenHost) {
     const std::string text = list({0x49, 0x89, 0xc2, 0xc3});  // mov r10, rax; ret
     const size_t mov = text.find("0x1000  mov r10, rax\n"), home = text.find("mov qword ptr [guest.r10], r"),
-                 ret = text.find("0x1003  ret"), probe = text.find("xor r10, qword ptr [r11+tlb.read]");
+                 ret = text.find("0x1003  ret"), probe = text.find("xor r10, qword ptr [stack.tag]");
     ASSERT_NE(probe, std::string::npos) << text;
     EXPECT_LT(mov, home);
     EXPECT_LT(home, ret);

@@ -129,6 +129,17 @@ void emit_restore_flags(Emitter& e, EngineData& d) {
     e.mov(rax, t1());
 }
 
+void emit_tlb_index(Emitter& e, const Surroundings& s) {
+    static_assert(sizeof(mmu::TlbEntry) == 32);
+    if (s.host_bmi2) {
+        e.rorx(t1().cvt32(), t0().cvt32(), 7);
+    } else {
+        e.mov(t1().cvt32(), t0().cvt32());
+        e.shr(t1().cvt32(), 7);
+    }
+    e.and_(t1().cvt32(), (mmu::Tlb::entries - 1) << 5);
+}
+
 void emit_jump_probe(Emitter& e, EngineData::JumpCache& cache) {
     using namespace Xbyak::util;
     e.mov(t1().cvt32(), t0().cvt32());
@@ -142,6 +153,36 @@ Xbyak::Address jump_target(Emitter&, EngineData::JumpCache& cache) {
     using namespace Xbyak::util;
     return qword[t1() * 8 + static_cast<int>(reinterpret_cast<u64>(cache.host.data()))];
 }
+
+namespace {
+
+void emit_stack_probe(Emitter& e, Surroundings& s, unsigned mode) {
+    using namespace Xbyak::util;
+    const mmu::TlbEntry& first = s.tlb.set[mode][0];
+    mmu::StackEntry& stack = s.tlb.stack[mode];
+    const int tag = static_cast<int>(reinterpret_cast<u64>(&first.write_tag));
+    const int host = static_cast<int>(reinterpret_cast<u64>(&first.host));
+    e.mov(e.qword_at(s.data.probe_spill), t1());
+    e.xor_(t0(), e.qword_at(stack.tag));
+    emit_tlb_index(e, s);
+    e.xor_(t0(), ptr[t1() + tag]);
+    e.cmp(t0(), e.qword_at(s.data.probe_spill));
+    const u32 miss = e.jump_forward_if(cc::a);
+    e.mov(e.qword_at(s.data.probe_spill), t0());
+    e.mov(t0(), ptr[t1() + tag]);
+    e.mov(e.qword_at(stack.tag), t0());
+    e.mov(t0(), ptr[t1() + host]);
+    e.mov(e.qword_at(stack.host), t0());
+    e.add(t0(), e.qword_at(s.data.probe_spill));
+    e.cmp(t1(), t1());
+    e.ret();
+    e.set_target_here(miss);
+    e.xor_(t0(), ptr[t1() + tag]);
+    e.test(rsp, rsp);
+    e.ret();
+}
+
+}  // namespace
 
 Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tlb_miss, StringHelper string) {
     using namespace Xbyak::util;
@@ -168,6 +209,10 @@ Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tl
     e.jump_to(stubs.leave[static_cast<u32>(LeaveReason::entry)]);
     stubs.tlb_miss = e.offset();
     emit_helper(e, s, translator, tlb_miss, common);
+    for (unsigned mode = 0; mode < mmu::tlb_modes; ++mode) {
+        stubs.stack_probe[mode] = e.offset();
+        emit_stack_probe(e, s, mode);
+    }
     stubs.string = e.offset();
     emit_helper(e, s, translator, string, common);
     for (unsigned lane = 0; lane < EngineData::lanes; ++lane) {

@@ -69,6 +69,10 @@ struct Stubs {
     std::array<CodeOffset, 2> leave_link{};
     CodeOffset leave_entry = 0;
     CodeOffset tlb_miss = 0;
+    /// By TlbMode: tries the TLB for an access that missed Tlb::stack. In: scratch0 = address combined with
+    /// that entry's tag, scratch1 = the greatest offset in a page that will do. Out: "equal" and scratch0 =
+    /// the host address, or "not equal" and scratch0 = the address.
+    std::array<CodeOffset, mmu::tlb_modes> stack_probe{};
     CodeOffset string = 0;  ///< scratch1 = StringInfo; EngineData::rip is the instruction
     /// Indirect jump to the guest address in scratch0, flags in memory, by lane.
     std::array<CodeOffset, EngineData::lanes> indirect{};
@@ -90,6 +94,8 @@ struct Surroundings {
 
 Stubs emit_stubs(Emitter& e, Surroundings& s, void* translator, TlbMissHelper tlb_miss, StringHelper string);
 
+/// scratch1 = where in a set the TLB entry for the address in scratch0 lies, in bytes.
+void emit_tlb_index(Emitter& e, const Surroundings& s);
 /// Saves the host's status flags to EngineData::flags. Uses scratch1.
 void emit_save_flags(Emitter& e, EngineData& d);
 /// The reverse. Uses scratch1.

@@ -296,11 +296,13 @@ void Mmu::flush_page(Gva gva) {
 }
 
 void Mmu::drop_write_permissions() {
+    tlb_.drop_stack();
     for (auto& entries : tlb_.set)
         for (unsigned i = 0; i < Tlb::entries; ++i) entries[i].write_tag = Tlb::invalid_tag(i);
 }
 
 void Mmu::drop_write_permission(Gpa page) {
+    tlb_.drop_stack();
     page &= ~page_mask;
     for (auto& entries : tlb_.set)
         for (unsigned i = 0; i < Tlb::entries; ++i)

@@ -9,12 +9,14 @@ namespace triune::hypervisor::soft::mmu {
 void Tlb::clear() {
     for (auto& entries_of_mode : set)
         for (unsigned i = 0; i < entries; ++i) entries_of_mode[i] = {invalid_tag(i), invalid_tag(i), 0, 0};
+    drop_stack();
     not_global = {};
     large = {};
     large_regions = {};
 }
 
 void Tlb::clear_large(Gva gva) {
+    drop_stack();
     for (unsigned mode = 0; mode < tlb_modes; ++mode) {
         for (unsigned word = 0; word < large[mode].size(); ++word) {
             for (u64 bits = large[mode][word]; bits; bits &= bits - 1) {
@@ -29,6 +31,7 @@ void Tlb::clear_large(Gva gva) {
 }
 
 void Tlb::clear_not_global() {
+    drop_stack();
     for (unsigned mode = 0; mode < tlb_modes; ++mode) {
         for (unsigned word = 0; word < not_global[mode].size(); ++word) {
             for (u64 bits = not_global[mode][word]; bits; bits &= bits - 1) {

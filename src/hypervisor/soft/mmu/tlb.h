@@ -22,9 +22,19 @@ struct alignas(32) TlbEntry {
     u64 gpa;  ///< the page's guest-physical address
 };
 
+/// A copy of the entry, with write permission, of the page that the guest's stack was last seen in. Dropped
+/// with any entry of its set.
+struct alignas(16) StackEntry {
+    /// Not canonical: what it would make hit faults anyway, at a host address below 4096.
+    static constexpr u64 no_tag = u64{1} << 63;
+    u64 tag = no_tag;
+    u64 host = 0;
+};
+
 struct Tlb {
     static constexpr unsigned entries = 4096;
     std::array<std::array<TlbEntry, entries>, tlb_modes> set;
+    std::array<StackEntry, tlb_modes> stack;
     /// Bit i of a set: entry i may be valid and is not global. Bounds the work of a CR3 load.
     std::array<std::array<u64, entries / 64>, tlb_modes> not_global;
     /// Bit i of a set: entry i may come from a large page, and so goes with any address in that page.
@@ -40,6 +50,7 @@ struct Tlb {
     static constexpr u64 invalid_tag(unsigned index) { return static_cast<u64>(index ^ 1) << 12; }
 
     void clear();
+    void drop_stack() { stack.fill({}); }
     void clear_not_global();
     /// Drops all entries from large pages within a gigabyte around `gva`.
     void clear_large(Gva gva);
@@ -56,6 +67,7 @@ struct Tlb {
     void invalidate(TlbMode mode, unsigned i) {
         TlbEntry& e = set[static_cast<unsigned>(mode)][i];
         e.read_tag = e.write_tag = invalid_tag(i);
+        drop_stack();
     }
 };
 

@@ -67,5 +67,19 @@ TEST_F(TlbTest, OnlyGigabytesWithLargePagesAreLookedAt) {
     EXPECT_FALSE(tlb_->may_be_large(5 * gigabyte));
 }
 
+TEST_F(TlbTest, TheStacksPageGoesWithAnyEntryThatIsDropped) {
+    const auto lives_through = [&](auto drop) {
+        tlb_->stack.fill({0x5000, 0x1000});
+        drop();
+        for (const StackEntry& e : tlb_->stack)
+            if (e.tag == 0x5000) return true;
+        return false;
+    };
+    EXPECT_FALSE(lives_through([&] { tlb_->clear(); }));
+    EXPECT_FALSE(lives_through([&] { tlb_->clear_not_global(); }));
+    EXPECT_FALSE(lives_through([&] { tlb_->clear_large(0); }));
+    EXPECT_FALSE(lives_through([&] { tlb_->invalidate(TlbMode::user, 5); }));
+}
+
 }  // namespace
 }  // namespace triune::hypervisor::soft::mmu

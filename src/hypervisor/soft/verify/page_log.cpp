@@ -31,6 +31,7 @@ void PageLog::Grants::add(unsigned set, unsigned index) {
 }
 
 void PageLog::Grants::revoke(bool reads) {
+    tlb.drop_stack();
     const auto drop = [&](unsigned set, unsigned index) {
         mmu::TlbEntry& e = tlb.set[set][index];
         e.write_tag = mmu::Tlb::invalid_tag(index);
