@@ -40,7 +40,9 @@ namespace triune::observe {
     X(msr_accesses, "MSR accesses")                                   \
     X(cpuid, "CPUID executed")                                        \
     X(blocks_verified, "blocks verified")                             \
-    X(blocks_unsettled, "blocks that could not be verified")          \
+    X(unsettled_device, "blocks not verified: a device wrote memory") \
+    X(unsettled_debug, "blocks not verified: debug exception waits")  \
+    X(unsettled_pages, "blocks not verified: too many pages written") \
     X(kvm_runs, "returns from KVM to user space")                     \
     X(kvm_exits, "exits to KVM")                                      \
     X(kvm_emulated, "instructions emulated by KVM")                   \

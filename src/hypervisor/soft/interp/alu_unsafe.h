@@ -7,6 +7,8 @@
 ///
 /// SAFETY: every asm here works on registers only, leaves the stack alone and declares all that it
 /// changes. LAHF and SETO pick the six status flags up without touching the stack.
+#include <type_traits>
+
 #include "base/types.h"
 
 namespace triune::hypervisor::soft::interp::alu {
@@ -124,18 +126,22 @@ TRIUNE_ALU_SCAN(lzcnt, "lzcnt")
 TRIUNE_ALU_SCAN(tzcnt, "tzcnt")
 #undef TRIUNE_ALU_SCAN
 
+/// These instructions have no 8- and 16-bit forms.
+template <class T>
+using AtLeast32 = std::conditional_t<(sizeof(T) < 4), u32, T>;
+
 // BMI1/BMI2 with three register operands in Intel's order: result = a op b.
-#define TRIUNE_ALU_BMI(name, insn)                        \
-    template <class T>                                    \
-    inline T name(T a, T b, u32& flags) {                 \
-        u32 ax;                                           \
-        T r;                                              \
-        asm(insn " %[b], %[a], %[r]\n\tlahf\n\tseto %%al" \
-            : [r] "=&r"(r), "=&a"(ax)                     \
-            : [a] "r"(a), [b] "r"(b)                      \
-            : "cc");                                      \
-        flags = from_ax(ax);                              \
-        return r;                                         \
+#define TRIUNE_ALU_BMI(name, insn)                               \
+    template <class T>                                           \
+    inline T name(T a, T b, u32& flags) {                        \
+        u32 ax;                                                  \
+        AtLeast32<T> r;                                          \
+        asm(insn " %[b], %[a], %[r]\n\tlahf\n\tseto %%al"        \
+            : [r] "=&r"(r), "=&a"(ax)                            \
+            : [a] "r"(AtLeast32<T>{a}), [b] "r"(AtLeast32<T>{b}) \
+            : "cc");                                             \
+        flags = from_ax(ax);                                     \
+        return static_cast<T>(r);                                \
     }
 TRIUNE_ALU_BMI(andn, "andn")    // ~a & b
 TRIUNE_ALU_BMI(bextr, "bextr")  // a by b; operands reversed in AT&T order as in the others
@@ -144,14 +150,17 @@ TRIUNE_ALU_BMI(pdep, "pdep")
 TRIUNE_ALU_BMI(pext, "pext")
 #undef TRIUNE_ALU_BMI
 
-#define TRIUNE_ALU_BLS(name, insn)                                                                  \
-    template <class T>                                                                              \
-    inline T name(T a, u32& flags) {                                                                \
-        u32 ax;                                                                                     \
-        T r;                                                                                        \
-        asm(insn " %[a], %[r]\n\tlahf\n\tseto %%al" : [r] "=&r"(r), "=&a"(ax) : [a] "r"(a) : "cc"); \
-        flags = from_ax(ax);                                                                        \
-        return r;                                                                                   \
+#define TRIUNE_ALU_BLS(name, insn)                  \
+    template <class T>                              \
+    inline T name(T a, u32& flags) {                \
+        u32 ax;                                     \
+        AtLeast32<T> r;                             \
+        asm(insn " %[a], %[r]\n\tlahf\n\tseto %%al" \
+            : [r] "=&r"(r), "=&a"(ax)               \
+            : [a] "r"(AtLeast32<T>{a})              \
+            : "cc");                                \
+        flags = from_ax(ax);                        \
+        return static_cast<T>(r);                   \
     }
 TRIUNE_ALU_BLS(blsi, "blsi")
 TRIUNE_ALU_BLS(blsr, "blsr")

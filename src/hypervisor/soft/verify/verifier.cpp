@@ -62,6 +62,17 @@ void Verifier::invalidate(Gpa gpa, u64 size) {
     unseen_.fill({});
 }
 
+Counter Verifier::counter_of(Verdict verdict) {
+    switch (verdict) {
+        case Verdict::device_wrote: return Counter::unsettled_device;
+        case Verdict::debug_waits: return Counter::unsettled_debug;
+        case Verdict::too_many_pages: return Counter::unsettled_pages;
+        case Verdict::same:
+        case Verdict::different: break;
+    }
+    return Counter::blocks_verified;
+}
+
 EngineExit Verifier::run() {
     constexpr unsigned budget = 1000;
     for (unsigned n = 0; n < budget; ++n) {
@@ -77,9 +88,7 @@ EngineExit Verifier::run() {
         const Verdict verdict = nothing_done ? Verdict::same : check(exit);
         pages_.end();
         if (verdict == Verdict::different) return EngineExit::unsound;
-        if (!nothing_done)
-            checked_.counters.add(verdict == Verdict::same ? Counter::blocks_verified
-                                                           : Counter::blocks_unsettled);
+        if (!nothing_done) checked_.counters.add(counter_of(verdict));
         if (exit != EngineExit::budget) return exit;
     }
     return EngineExit::budget;
@@ -104,12 +113,12 @@ Verifier::Verdict Verifier::check(EngineExit exit) {
     }
     start_reference();
     if (reference_agrees(exit)) return Verdict::same;
-    if (pages_.overflown()) return Verdict::unsettled;
+    if (pages_.overflown()) return Verdict::too_many_pages;
     // The reference delivers at once what the translator leaves for the next boundary.
-    if (checked_.state.pending_debug && !before_.pending_debug) return Verdict::unsettled;
+    if (checked_.state.pending_debug && !before_.pending_debug) return Verdict::debug_waits;
     // A device tells of its writes after it has made them.
     for (int wait = 0; wait < 20; ++wait) {
-        if (checked_.memory->device_writes() != device_writes_before_) return Verdict::unsettled;
+        if (checked_.memory->device_writes() != device_writes_before_) return Verdict::device_wrote;
         std::this_thread::sleep_for(5ms);
     }
     report_ = describe_difference(exit);

@@ -43,8 +43,11 @@ public:
     [[nodiscard]] const std::string& report() const { return report_; }
 
 private:
-    enum class Verdict : u8 { same, different, unsettled };
+    /// The last three cannot be settled: a device wrote memory meanwhile, a debug exception waits for the
+    /// next boundary, more pages were written than are kept.
+    enum class Verdict : u8 { same, different, device_wrote, debug_waits, too_many_pages };
 
+    static observe::Counter counter_of(Verdict verdict);
     Verdict check(cpu::EngineExit exit);
     bool did_nothing(cpu::EngineExit exit);
     bool reference_agrees(cpu::EngineExit exit);

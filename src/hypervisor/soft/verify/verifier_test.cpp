@@ -100,7 +100,9 @@ TEST(Verifier, FindsTheTranslatorRight) {
     EXPECT_EQ(v.guest.at<u64>(TestGuest::data), 50u * 51 / 2);
     EXPECT_EQ(v.guest.state().gpr[x86::rax], 24u);
     EXPECT_GE(v.guest.context().counters.get(observe::Counter::blocks_verified), 100u);
-    EXPECT_EQ(v.guest.context().counters.get(observe::Counter::blocks_unsettled), 0u);
+    for (const auto c : {observe::Counter::unsettled_device, observe::Counter::unsettled_debug,
+                         observe::Counter::unsettled_pages})
+        EXPECT_EQ(v.guest.context().counters.get(c), 0u);
 }
 
 TEST(Verifier, FindsEveryKindOfDifference) {
@@ -169,7 +171,7 @@ TEST(Verifier, WhatADeviceWritesMeanwhileIsNoDifference) {
         EXPECT_TRUE(v.guest.memory().write(TestGuest::data + 0x803, &value, 1));
     });
     EXPECT_EQ(v.run(), EngineExit::declined) << v.report;
-    EXPECT_GE(v.guest.context().counters.get(observe::Counter::blocks_unsettled), 1u);
+    EXPECT_GE(v.guest.context().counters.get(observe::Counter::unsettled_device), 1u);
 }
 
 }  // namespace
