@@ -81,6 +81,9 @@ struct EngineData {
     std::array<SegmentBounds, 6> segment;
     u64 narrow_key;  ///< NarrowMode::key(0) of the running code
 
+    /// FNSTENV's 32-bit image, if x87 state was in use when translated code left it (x87_pointers.h).
+    std::array<u32, 8> x87;
+
     /// Indirect branch targets: guest RIP (NarrowMode::key) and where its translation is entered.
     struct JumpCache {
         std::array<u64, jump_entries> rip;

@@ -57,6 +57,11 @@ void emit_leave_common(Emitter& e, Surroundings& s) {
     const u32 no_vectors = emit_live_components(e, s);
     e.mov(rcx, reinterpret_cast<u64>(s.vcpu.state.xsave.data()));
     emit_xsave(e, true);
+    // XSTATE_BV: x87 state is in use.
+    e.test(e.byte[reinterpret_cast<const void*>(s.vcpu.state.xsave.data() + 512)], 1);
+    const u32 no_x87 = e.jump_forward_if(cc::e);
+    e.fnstenv(e.ptr[reinterpret_cast<const void*>(s.data.x87.data())]);
+    e.set_target_here(no_x87);
     e.mov(rcx, reinterpret_cast<u64>(initial_vector_state()));
     emit_xsave(e, false);
     e.mov(e.byte[reinterpret_cast<const void*>(&s.vcpu.vector_state_live)], 0);

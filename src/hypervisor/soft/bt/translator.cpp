@@ -13,6 +13,7 @@
 #include "hypervisor/soft/bt/listing.h"
 #include "hypervisor/soft/bt/perf_map.h"
 #include "hypervisor/soft/bt/tlb_miss.h"
+#include "hypervisor/soft/bt/x87_pointers.h"
 #include "x86/decode_cache.h"
 
 namespace triune::hypervisor::soft::bt {
@@ -31,7 +32,8 @@ struct Translator::Impl final : FaultClient {
           data(*reinterpret_cast<EngineData*>(vcpu_arena.engine_data())),
           emitter(vcpu_arena.writable(vcpu_arena.code()), vcpu_arena.code_bytes()),
           surroundings{vcpu, vcpu_arena.tlb(), data, {}, __builtin_cpu_supports("bmi2") != 0},
-          cache(surroundings, emitter, mmu, vcpu_arena) {
+          cache(surroundings, emitter, mmu, vcpu_arena),
+          x87_pointers(cache, vcpu_arena, vcpu_arena.tlb(), vcpu, data) {
         static_assert(sizeof(EngineData) <= mmu::VcpuArena::engine_data_bytes);
         for (auto& shadow : data.shadow) mprotect(shadow.guard.data(), shadow.guard.size(), PROT_NONE);
         surroundings.stubs = emit_stubs(
@@ -46,6 +48,7 @@ struct Translator::Impl final : FaultClient {
             });
         for (unsigned lane = 0; lane < EngineData::lanes; ++lane)
             data.missed[lane] = reinterpret_cast<u64>(arena.code() + surroundings.stubs.missed[lane]);
+        x87_pointers.set_stand_in(reinterpret_cast<u64>(arena.code() + surroundings.stubs.enter));
         cache.flush();
         if (options.perf_map) perf_map.open();
     }
@@ -92,6 +95,7 @@ struct Translator::Impl final : FaultClient {
     Emitter emitter;
     Surroundings surroundings;
     BlockCache cache;
+    X87Pointers x87_pointers;
     PerfMap perf_map;
     u64 seen_generation = 0;
     u64 seen_la57 = 0;  ///< CR4.LA57, which says what is canonical
@@ -334,8 +338,15 @@ LeaveReason Translator::Impl::enter(u64 host, unsigned lane) {
     const observe::TimedScope timed(vcpu.counters.time, observe::Activity::translated);
     using Enter = void (*)(u64);
     const auto enter_code = reinterpret_cast<Enter>(arena.code() + surroundings.stubs.enter);
+    const bool vectors = vector_wanted != 0;
+    if (vectors) x87_pointers.enter();
     vcpu.vector_state_live = std::exchange(vector_wanted, 0);
     enter_code(host);
+    if (vectors) {
+        // Where the guest's kernel comes next, only an exception that is pending makes FDP matter.
+        const bool kernel_next = data.reason == LeaveReason::signalled || data.reason == LeaveReason::system;
+        x87_pointers.leave(!kernel_next, insn_set());
+    }
     data.shadow_sp_of_lane[data.lane] = data.shadow_sp;
     settle_exit();
     count_exit(data.reason);

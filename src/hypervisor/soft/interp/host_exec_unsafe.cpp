@@ -12,6 +12,7 @@
 #include "hypervisor/soft/interp/host_exec.h"
 #include "hypervisor/soft/interp/host_trap.h"
 #include "hypervisor/soft/interp/rewrite.h"
+#include "hypervisor/soft/interp/vector_state.h"
 
 namespace triune::hypervisor::soft::interp {
 
@@ -222,7 +223,20 @@ void HostExecutor::run(const x86::Insn& i, x86::VcpuState& state) {
     f.components = impl_->components & impl_->slot[n].components;
     f.xsave = state.xsave.data();
     f.fragment = impl_->code + n * slot_bytes;
+    // The host's FOP, FIP and FDP are its own: the guest's stay.
+    VectorState v(state);
+    const bool x87 = f.components & VectorState::x87_bit;
+    const std::array<u64, 2> pointers =
+        x87 && (v.in_use() & VectorState::x87_bit)
+            ? std::array{v.get<u64>(VectorState::fip), v.get<u64>(VectorState::fdp)}
+            : std::array<u64, 2>{};
+    const u16 fop = x87 && (v.in_use() & VectorState::x87_bit) ? v.get<u16>(VectorState::fop) : u16{0};
     triune_interp_run_fragment(&f);
+    if (x87) {
+        v.set<u16>(VectorState::fop, fop);
+        v.set<u64>(VectorState::fip, pointers[0]);
+        v.set<u64>(VectorState::fdp, pointers[1]);
+    }
     for (u8 k = 0; k < i.operand_count; ++k) {
         const x86::Operand& o = i.op[k];
         if (o.kind != x86::OperandKind::gpr || !o.written) continue;

@@ -24,6 +24,15 @@ void narrow_pointers(u8* image) {
     std::memset(image + V::fip + 4, 0, 4);
     std::memset(image + V::fdp + 4, 0, 4);
 }
+/// AMD's processors show pointers only while an unmasked exception is pending (AMD APM 2 11.4.4).
+void settle_pointers(const Exec& e, u8* image) {
+    u16 status;
+    std::memcpy(&status, image + V::fsw, 2);
+    u8 set = 0;
+    for (unsigned n = V::fip; n < V::mxcsr_at; ++n) set |= image[n];
+    if (!set || (status & V::es) || !e.vcpu.model || e.vcpu.model->vendor() != "AuthenticAMD") return;
+    std::memset(image + V::fop, 0, V::mxcsr_at - V::fop);
+}
 unsigned xmm_bytes(const Insn& i) { return i.code == CodeSize::bits64 ? V::xmm_end - V::xmm : 128; }
 
 bool wide(const Insn& i) { return i.rex & 8; }
@@ -38,6 +47,7 @@ bool fxsave(Exec& e, const Insn& i) {
     std::array<u8, V::xmm_end> image;
     std::memcpy(image.data(), v.area, image.size());
     if (!wide(i)) narrow_pointers(image.data());
+    settle_pointers(e, image.data());
     const u32 mask = V::mxcsr_mask;
     std::memcpy(&image[V::mask_at], &mask, 4);
     return e.probe(a, 512, Access::write, seg) && e.store_bytes(a, image.data(), V::xmm + xmm_bytes(i), seg);
@@ -97,6 +107,7 @@ bool xsave(Exec& e, const Insn& i) {
     std::array<u8, V::xmm_end> image;
     std::memcpy(image.data(), v.area, image.size());
     if (!wide(i)) narrow_pointers(image.data());
+    settle_pointers(e, image.data());
     const u32 mask = V::mxcsr_mask;
     std::memcpy(&image[V::mask_at], &mask, 4);
     const auto put = [&](unsigned from, unsigned to) {

@@ -100,13 +100,13 @@ bool run_x87_on_host(Exec& e, const Insn& i) {
 
 bool all_masked(const VectorState& v) { return (v.mxcsr() & 0x1f80) == 0x1f80; }
 
-/// Last x87 instruction's pointers, which the host has overwritten with its own.
+/// Of the last x87 instruction. One without a memory operand leaves FDP as it is.
 void set_x87_pointers(Exec& e, const Insn& i, const Operand* m) {
     VectorState v(e.s);
     v.settle(VectorState::x87_bit);
     v.set<u16>(VectorState::fop, static_cast<u16>((i.opcode & 7) << 8 | i.modrm));
     v.set<u64>(VectorState::fip, e.s.rip);
-    v.set<u64>(VectorState::fdp, m ? e.effective_address(i, *m) : 0);
+    if (m) v.set<u64>(VectorState::fdp, e.effective_address(i, *m));
 }
 
 bool run_on_host(Exec& e, const Insn& i) {

@@ -204,5 +204,39 @@ TEST(Vector, MaskedByteStore) {
     EXPECT_EQ(m.peek<u64>(test::data_base), 0x1100000000000088u);
 }
 
+/// Only x87 instructions change the last one's pointers, and one without a memory operand leaves FDP.
+TEST(Vector, X87PointersAreTheLastX87Instructions) {
+    Machine m;
+    m.gpr(rbx) = test::data_base;
+    // fninit; fld qword [rbx]; pxor mm0, mm0; fnstenv [rbx+64]; fld1; fnstenv [rbx+128]
+    EXPECT_EQ(m.run({0xdb, 0xe3, 0xdd, 0x03, 0x0f, 0xef, 0xc0, 0xd9, 0x73, 0x40, 0xd9, 0xe8, 0xd9, 0xb3, 0x80,
+                     0, 0, 0, 0xf4}),
+              -1);
+    EXPECT_EQ(m.peek<u32>(test::data_base + 64 + 12), test::code_base + 2);
+    EXPECT_EQ(m.peek<u32>(test::data_base + 64 + 16), 0x5030000u);
+    EXPECT_EQ(m.peek<u32>(test::data_base + 64 + 20), test::data_base);
+    EXPECT_EQ(m.peek<u32>(test::data_base + 128 + 12), test::code_base + 10);
+    EXPECT_EQ(m.peek<u32>(test::data_base + 128 + 16), 0x1e80000u);
+    EXPECT_EQ(m.peek<u32>(test::data_base + 128 + 20), test::data_base);
+}
+
+/// On AMD's processors FXSAVE shows them while an unmasked exception is pending, on Intel's always.
+TEST(Vector, X87PointersInFxsave) {
+    Machine m;
+    m.gpr(rbx) = test::data_base;
+    // fninit; fld1; fdiv qword [rbx+1024]; fxsave64 [rbx]
+    const auto code = {0xdb, 0xe3, 0xd9, 0xe8, 0xdc, 0xb3, 0, 4, 0, 0, 0x48, 0x0f, 0xae, 0x03, 0xf4};
+    EXPECT_EQ(m.run(code), -1);
+    const bool always = m.model.vendor() != "AuthenticAMD";
+    EXPECT_EQ(m.peek<u64>(test::data_base + 8), always ? test::code_base + 4 : 0);
+    EXPECT_EQ(m.peek<u64>(test::data_base + 16), always ? test::data_base + 1024 : 0);
+    m.poke<u16>(test::data_base + 2048, 0x37b);
+    // fldcw [rbx+2048]: the exception is pending from here; fxsave64 [rbx]
+    EXPECT_EQ(m.run({0xd9, 0xab, 0, 8, 0, 0, 0x48, 0x0f, 0xae, 0x03, 0xf4}), -1);
+    EXPECT_EQ(m.peek<u16>(test::data_base + 6), 0x4b3);
+    EXPECT_EQ(m.peek<u64>(test::data_base + 8), test::code_base + 4);
+    EXPECT_EQ(m.peek<u64>(test::data_base + 16), test::data_base + 1024);
+}
+
 }  // namespace
 }  // namespace triune::hypervisor::soft::interp
