@@ -119,8 +119,13 @@ Guest<Segment> stack_segment_for_return(System& s, u16 selector, unsigned cpl, b
 void drop_inaccessible_segments(VcpuState& st, unsigned cpl) {
     for (const Seg seg : {Seg::es, Seg::ds, Seg::fs, Seg::gs}) {
         Segment& r = st.seg[seg];
-        // A null segment stays as it is: in long mode FS and GS keep the base that an MSR gave them.
-        if (r.unusable() || r.dpl() >= cpl) continue;
+        // Selectors 1-3 are null too and become 0 (Intel SDM 2A IRET, 2B RET: return to an outer privilege
+        // level). The hidden part stays: in long mode FS and GS keep the base that an MSR gave them.
+        if (r.unusable()) {
+            r.selector = 0;
+            continue;
+        }
+        if (r.dpl() >= cpl) continue;
         if ((r.type() & 12) == 12) continue;  // conforming code
         // The base stays too: nobody can use it but 64-bit code, and for FS and GS only.
         r = {0, 0, attr_unusable, r.base, 0, 0};

@@ -47,6 +47,25 @@ TEST_F(Iret, UnblocksNmisAlsoWhenItFaults) {
     EXPECT_EQ(st.nmi_blocked, 0);
 }
 
+TEST_F(Iret, NullSelectorsBecomeZeroOnTheWayOutOnly) {
+    const auto load = [&] {
+        for (const Seg seg : {Seg::es, Seg::ds, Seg::fs, Seg::gs}) st.seg[seg] = null_segment(3);
+        st.seg[Seg::gs].base = 0x7f00'1234'5000;
+    };
+    load();
+    frame64(0x1000, sel::kcode64, 0x2, 0x1000, sel::kdata);
+    EXPECT_OK(system.iret(64));
+    for (const Seg seg : {Seg::es, Seg::ds, Seg::fs, Seg::gs}) EXPECT_EQ(st.seg[seg].selector, 3u);
+    load();
+    frame64(0x1000, sel::ucode64 | 3, 0x202, 0x1000, sel::udata | 3);
+    EXPECT_OK(system.iret(64));
+    for (const Seg seg : {Seg::es, Seg::ds, Seg::fs, Seg::gs}) {
+        EXPECT_EQ(st.seg[seg].selector, 0u);
+        EXPECT_TRUE(st.seg[seg].unusable());
+    }
+    EXPECT_EQ(st.seg[Seg::gs].base, 0x7f00'1234'5000u);
+}
+
 TEST_F(Iret, SamePrivilegeWithNullSsPopsRspToo) {
     frame64(0x5000, sel::kcode64, 0x2, 0xffff'8000'0000'1238, 0);
     EXPECT_OK(system.iret(64));
