@@ -55,7 +55,7 @@ bool by_mnemonic(const x86::Insn& i) {
         case ZYDIS_MNEMONIC_LFS:
         case ZYDIS_MNEMONIC_LGS:
         case ZYDIS_MNEMONIC_LSS:
-        // Images with the host's instruction pointers and components.
+        // Images with the host's components. Those of x87 and FXSAVE64 come from ProgramMaker::add_x87_image.
         case ZYDIS_MNEMONIC_FNSTENV:
         case ZYDIS_MNEMONIC_FLDENV:
         case ZYDIS_MNEMONIC_FNSAVE:

@@ -291,6 +291,39 @@ bool ProgramMaker::add_load_mxcsr(Program& p, bool vex) {
                 : append_bytes(p, {0x0f, 0xae, 0x14, 0x25, a[0], a[1], a[2], a[3]}));
 }
 
+/// x87 state saved, the part of the image that is the host's own made 0, and perhaps restored from there.
+/// FCS and FDS are: engines have them 0, as processors that deprecate them.
+bool ProgramMaker::add_x87_image(Program& p) {
+    const u64 at = data_at + (number() % (data_writable - 1024) & ~u64{15});
+    const auto with_address = [&](std::initializer_list<u64> opcode, u64 modrm, u64 to,
+                                  std::initializer_list<u64> tail) {
+        std::vector<u64> b(opcode);
+        b.push_back(modrm | (p.compat ? 5 : 4));
+        if (!p.compat) b.push_back(0x25);
+        for (unsigned n = 0; n < 4; ++n) b.push_back(to >> (8 * n) & 0xff);
+        b.insert(b.end(), tail);
+        b.resize(15);
+        std::vector<u8> bytes(b.begin(), b.end());
+        Insn i;
+        return x86::decode(bytes, p.size(), i, set_) == x86::DecodeStatus::ok && append(p, i);
+    };
+    const auto clear = [&](u64 to) { return with_address({0xc7}, 0, to, {0, 0, 0, 0}); };
+    const auto clear_word = [&](u64 to) { return with_address({0x66, 0xc7}, 0, to, {0, 0}); };
+    const bool restore = one_in(2);
+    switch (number() % 3) {
+        case 0:  // FNSTENV, FLDENV
+            return with_address({0xd9}, 6 << 3, at, {}) && clear_word(at + 16) && clear(at + 24) &&
+                   (!restore || with_address({0xd9}, 4 << 3, at, {}));
+        case 1:  // FNSAVE, FRSTOR
+            return with_address({0xdd}, 6 << 3, at, {}) && clear_word(at + 16) && clear(at + 24) &&
+                   (!restore || with_address({0xdd}, 4 << 3, at, {}));
+        default:  // FXSAVE64, FXRSTOR64; MXCSR_MASK is the model's
+            if (p.compat) return false;
+            return with_address({0x48, 0x0f, 0xae}, 0, at, {}) && clear(at + 28) &&
+                   (!restore || with_address({0x48, 0x0f, 0xae}, 1 << 3, at, {}));
+    }
+}
+
 /// Status flags and DF; TF, AC and NT stay clear. In half of the cases IF and IOPL are asked for in vain.
 bool ProgramMaker::add_load_flags(Program& p) {
     const u64 v = number() & (x86::flag::arithmetic | x86::flag::df | (one_in(2) ? 0x3200u : 0));
@@ -387,7 +420,10 @@ Program ProgramMaker::make_program(u16 code32, u64 start) {
          ++tries) {
         if (one_in(8))
             add_branch(p);
-        else
+        else if (one_in(32)) {
+            Program rest = p;
+            if (add_x87_image(rest)) p = rest;
+        } else
             add_random(p);
         if (p.insns.size() >= wanted) break;
     }

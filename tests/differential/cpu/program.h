@@ -36,6 +36,7 @@ private:
     bool add_known_branch(Program& p, unsigned kind);
     bool add_load_mxcsr(Program& p, bool vex);
     bool add_load_flags(Program& p);
+    bool add_x87_image(Program& p);
     bool small_indices(Program& p, const x86::Insn& i, const x86::Operand& m);
     u32 mxcsr();
     std::optional<x86::Insn> encode(const Form& f, x86::CodeSize size);
