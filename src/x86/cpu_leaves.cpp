@@ -162,10 +162,14 @@ private:
         add(0xb, 1, {id_bits_, model_.cpus, 0x201, 0});
     }
     void xsave() {
-        const bool avx = model_.xcr0_mask & 4;
-        const u32 size = avx ? xsave_size : 576;
-        add(0xd, 0, {static_cast<u32>(model_.xcr0_mask), size, size, 0});
-        if (avx) add(0xd, 2, {256, 576, 0, 0});
+        if (model_.xcr0_mask & xcr0_pkru) model_.pkru_offset = pkru_offset(id_.intel());
+        state_xsave_components(model_);
+    }
+    /// The host's, so that the guest may run on the host's own XSAVE; else that of most processors: after
+    /// what Intel's have of MPX and AVX-512, and after AVX on Zen 3, AMD's first with protection keys.
+    static u32 pkru_offset(bool intel) {
+        const CpuidResult host = host_cpuid(0xd, 9);
+        return host.eax == 8 && host.ebx >= xsave_size && host.ebx < 4096 - 8 ? host.ebx : intel ? 2688 : 832;
     }
 
     void add(u32 function, CpuidResult r) { model_.leaves.push_back({function, 0, false, r}); }
@@ -235,6 +239,18 @@ void state_tsc_rate(CpuModel& model, u64 hz) {
     for (CpuModel::Leaf& leaf : model.leaves)
         if (leaf.function == 0x15 || leaf.function == 0x16 || leaf.function == 0x40000010)
             leaf.value = tsc_leaf(leaf.function, hz);
+}
+
+void state_xsave_components(CpuModel& m) {
+    auto at = std::ranges::find(m.leaves, 0xdu, &CpuModel::Leaf::function) - m.leaves.begin();
+    std::erase_if(m.leaves, [](const CpuModel::Leaf& l) { return l.function == 0xd; });
+    const u32 size = m.xsave_bytes(m.xcr0_mask);
+    const auto add = [&](u32 index, CpuidResult r) {
+        m.leaves.insert(m.leaves.begin() + at++, {0xd, index, true, r});
+    };
+    add(0, {static_cast<u32>(m.xcr0_mask), size, size, 0});
+    if (m.xcr0_mask & xcr0_avx) add(2, {xsave_size - 576, 576, 0, 0});
+    if (m.xcr0_mask & xcr0_pkru) add(9, {8, m.pkru_offset, 0, 0});
 }
 
 void add_leaves(CpuModel& model, const CpuIdentity& id, const std::vector<bool>& enabled) {

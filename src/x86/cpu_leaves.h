@@ -20,12 +20,15 @@ struct CpuIdentity {
 };
 
 /// Adds every leaf to `model` whose cpus, phys_bits, tsc_hz and xcr0_mask are set. Which features
-/// are offered: enabled[i] for cpu_features[i].
+/// are offered: enabled[i] for cpu_features[i]. pkru_offset is set too where XCR0 has the component.
 void add_leaves(CpuModel& model, const CpuIdentity& id, const std::vector<bool>& enabled);
 
 /// Has the model's leaves state another rate of the TSC than the one it runs at: a guest's clocks then run by
 /// that much faster or slower.
 void state_tsc_rate(CpuModel& model, u64 hz);
+
+/// Leaf 0xd by the model's xcr0_mask and pkru_offset (Intel SDM 1 13.2).
+void state_xsave_components(CpuModel& model);
 
 /// Ratio of `hz` to a clock of 1 GHz as leaf 0x15 shows it: EBX / EAX. Kept so small that guests that
 /// multiply kHz in 32 bits do not overflow: exact for whole MHz, else mostly within 1 ppm, at worst (just

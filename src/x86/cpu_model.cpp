@@ -31,10 +31,12 @@ u32 effective_function(const CpuModel& m, u32 function) {
     return inside || m.vendor() != "GenuineIntel" ? function : highest_basic;
 }
 
-/// Size of the standard-format XSAVE area for what XCR0 enables (Intel SDM 1 13.4).
-u32 xsave_bytes(u64 xcr0) { return xcr0 & 4 ? xsave_size : 576; }
-
 }  // namespace
+
+u32 CpuModel::xsave_bytes(u64 xcr0) const {
+    if (xcr0 & xcr0_pkru) return pkru_offset + 8;
+    return xcr0 & xcr0_avx ? xsave_size : 576;
+}
 
 CpuidResult CpuModel::lookup(u32 function, u32 index) const {
     const Leaf* l = find(*this, function, index);
@@ -70,13 +72,16 @@ CpuidResult cpuid(const CpuModel& model, const CpuidContext& context, u32 functi
             if (context.cr4 & cr4::osxsave) r.ecx |= 1u << 27;
             if (!context.apic_enabled) r.edx &= ~(1u << 9);
             break;
+        case 7:
+            if (index == 0 && (context.cr4 & cr4::pke)) r.ecx |= 1u << 4;  // OSPKE
+            break;
         case 0xb:
             // Subleaves beyond the last level give the number of the subleaf and the APIC id.
             r.ecx = (r.ecx & ~0xffu) | (index & 0xff);
             r.edx = context.apic_id;
             break;
         case 0xd:
-            if (index == 0 && r.ecx) r.ebx = xsave_bytes(context.xcr0);
+            if (index == 0 && r.ecx) r.ebx = model.xsave_bytes(context.xcr0);
             break;
         case 0x80000001:
             if (!context.apic_enabled) r.edx &= ~(1u << 9);

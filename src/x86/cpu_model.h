@@ -13,6 +13,9 @@
 
 namespace triune::x86 {
 
+/// Bits of XCR0 beside x87 (0) and SSE (1).
+inline constexpr u64 xcr0_avx = 1 << 2, xcr0_pkru = 1 << 9;
+
 struct CpuidResult {
     u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
 };
@@ -29,6 +32,7 @@ struct CpuModel {
     std::vector<Leaf> leaves;
     u64 tsc_hz = 0;
     u64 xcr0_mask = 3;        ///< XCR0 bits that the guest may set
+    u32 pkru_offset = 0;      ///< of XSAVE component 9 in the standard format; 0: none
     unsigned phys_bits = 40;  ///< MAXPHYADDR
     bool pages_1g = true;     ///< page-directory-pointer entries may map 1 GiB
     unsigned cpus = 1;
@@ -37,6 +41,8 @@ struct CpuModel {
 
     /// The static value of one leaf; zeros where there is none.
     [[nodiscard]] CpuidResult lookup(u32 function, u32 index) const;
+    /// Size of the standard-format XSAVE area for what XCR0 enables (Intel SDM 1 13.4).
+    [[nodiscard]] u32 xsave_bytes(u64 xcr0) const;
     /// "GenuineIntel", "AuthenticAMD"…
     [[nodiscard]] std::string vendor() const;
     /// A feature by its name in cpu_features.h; false for unknown names.

@@ -90,6 +90,7 @@ constexpr auto needs_of_set = [] {
     t[ZYDIS_ISA_SET_RDWRFSGS] = {index("fsgsbase")};
     t[ZYDIS_ISA_SET_INVPCID] = {index("invpcid")};
     t[ZYDIS_ISA_SET_SMAP] = {index("smap")};
+    t[ZYDIS_ISA_SET_PKU] = {index("pku")};
     t[ZYDIS_ISA_SET_CLFLUSHOPT] = {index("clflushopt")};
     t[ZYDIS_ISA_SET_CLWB] = {index("clwb")};
     return t;

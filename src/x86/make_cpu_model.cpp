@@ -230,7 +230,8 @@ Result<CpuModel> make_cpu_model(std::string_view spec, unsigned cpus) {
     m.phys_bits = std::min(host_bits ? host_bits : 36, max_phys_bits);
     m.pages_1g = (*enabled)[feature_index("pdpe1gb")];
     if (named->fixed) m.phys_bits = std::min(m.phys_bits, named->fixed->phys_bits);
-    m.xcr0_mask = !(*enabled)[feature_index("xsave")] ? 1 : (*enabled)[feature_index("avx")] ? 7 : 3;
+    const auto has = [&enabled](std::string_view f) { return (*enabled)[feature_index(f)]; };
+    m.xcr0_mask = !has("xsave") ? 1 : 3 | (has("avx") ? xcr0_avx : 0) | (has("pku") ? xcr0_pkru : 0);
     add_leaves(m, id, *enabled);
     m.has_cpuid = m.has("cpuid");
     m.insns = InsnSet::of(m);

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "hypervisor/kvm/abi.h"
+#include "x86/cpu_leaves.h"
 
 namespace triune::hypervisor::kvm {
 namespace {
@@ -48,6 +49,17 @@ const kvm_cpuid_entry2* find(const CpuidTable& table, u32 function, u32 index) {
     return nullptr;
 }
 
+/// Protection keys need a component of XSAVE that lies where the processor's own instruction puts it.
+void limit_protection_keys(x86::CpuModel& m, const CpuidTable& supported) {
+    const kvm_cpuid_entry2* const place = find(supported, 0xd, 9);
+    if (m.has("pku") && (m.xcr0_mask & x86::xcr0_pkru) && place && place->ebx == m.pkru_offset) return;
+    constexpr u32 pku_bit = 1u << 3;
+    for (x86::CpuModel::Leaf& leaf : m.leaves)
+        if (leaf.function == 7 && leaf.index == 0) leaf.value.ecx &= ~pku_bit;
+    m.xcr0_mask &= ~x86::xcr0_pkru;
+    m.pkru_offset = 0;
+}
+
 }  // namespace
 
 Result<CpuidTable> supported_cpuid(const Device& device) {
@@ -78,6 +90,8 @@ x86::CpuModel limit_model(const x86::CpuModel& model, const CpuidTable& supporte
         }
         if (leaf.function == 0xd && (!leaf.has_index || leaf.index == 0)) limited.xcr0_mask &= leaf.value.eax;
     }
+    limit_protection_keys(limited, supported);
+    if (model.has("xsave")) x86::state_xsave_components(limited);
     return limited;
 }
 

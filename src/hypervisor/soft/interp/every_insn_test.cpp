@@ -68,7 +68,7 @@ void run_all(const std::string& cpu) {
         for (u64& r : m.state().gpr) r = test::data_base;
         m.gpr(x86::rsp) = test::stack_top;
         m.gpr(x86::rcx) = 4;
-        m.state().cr4 |= x86::cr4::pce;
+        m.state().cr4 |= x86::cr4::pce | (m.model.has("pku") ? x86::cr4::pke : 0);
         m.load(bytes);
         m.step();
         ++ran;
@@ -80,7 +80,7 @@ void run_all(const std::string& cpu) {
 }
 
 TEST(EveryInsn, WhatTheModelHasRuns) {
-    run_all("host");
+    run_all("host,+pku");
     run_all("core2");
     if (x86::make_cpu_model("x86-64-v3", 1)) run_all("x86-64-v3");
 }

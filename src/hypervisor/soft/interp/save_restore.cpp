@@ -91,18 +91,31 @@ bool xsave_usable(Exec& e) {
 }
 u64 requested(const Exec& e) { return e.s.xcr0 & (e.gpr(x86::rdx, 32) << 32 | e.gpr(x86::rax, 32)); }
 
+/// PKRU is a component of the area (Intel SDM 1 13.5.7), but not of VcpuState::xsave: the host must never
+/// load it.
+u32 pkru_offset(const Exec& e) { return e.vcpu.model ? e.vcpu.model->pkru_offset : 0; }
+
+/// The standard-format area of `rfbm`: its address; `bytes` without PKRU's part, behind a gap that is not
+/// touched.
+bool xsave_area(Exec& e, const Insn& i, u64 rfbm, Access access, Gva& a, unsigned& bytes, unsigned& seg) {
+    bytes = rfbm & V::avx_bit ? V::end : V::ymmh;
+    const unsigned all = rfbm & x86::xcr0_pkru ? pkru_offset(e) + 8 : bytes;
+    return area_address(e, i, all, 64, access, a, seg);
+}
+
 bool xsave(Exec& e, const Insn& i) {
     if (!xsave_usable(e)) return false;
     const u64 rfbm = requested(e);
-    const unsigned bytes = rfbm & V::avx_bit ? V::end : V::ymmh;
+    const bool pkru = rfbm & x86::xcr0_pkru;
     Gva a;
-    unsigned seg;
+    unsigned bytes, seg;
     u64 header = 0;
-    if (!area_address(e, i, bytes, 64, Access::write, a, seg) || !e.probe(a, bytes, Access::write, seg) ||
+    if (!xsave_area(e, i, rfbm, Access::write, a, bytes, seg) || !e.probe(a, bytes, Access::write, seg) ||
+        (pkru && !e.probe(a + pkru_offset(e), 8, Access::write, seg)) ||
         !e.load_bytes(a + V::header, &header, 8, seg))
         return false;
     V v(e.s);
-    const u64 in_use = v.in_use();
+    const u64 in_use = v.in_use() | (e.s.pkru ? x86::xcr0_pkru : 0);
     v.settle(rfbm & 7);
     std::array<u8, V::xmm_end> image;
     std::memcpy(image.data(), v.area, image.size());
@@ -117,6 +130,8 @@ bool xsave(Exec& e, const Insn& i) {
     if ((rfbm & (V::sse_bit | V::avx_bit)) && !put(V::mxcsr_at, V::st)) return false;
     if ((rfbm & V::sse_bit) && !put(V::xmm, V::xmm + xmm_bytes(i))) return false;
     if ((rfbm & V::avx_bit) && !e.store_bytes(a + V::ymmh, v.area + V::ymmh, xmm_bytes(i), seg)) return false;
+    const u64 keys = e.s.pkru;
+    if (pkru && !e.store_bytes(a + pkru_offset(e), &keys, 8, seg)) return false;
     header = (header & ~rfbm) | (in_use & rfbm);
     return e.store_bytes(a + V::header, &header, 8, seg);
 }
@@ -124,11 +139,10 @@ bool xsave(Exec& e, const Insn& i) {
 bool xrstor(Exec& e, const Insn& i) {
     if (!xsave_usable(e)) return false;
     const u64 rfbm = requested(e);
-    const unsigned bytes = rfbm & V::avx_bit ? V::end : V::ymmh;
     Gva a;
-    unsigned seg;
+    unsigned bytes, seg;
     alignas(8) std::array<u8, V::end> image;
-    if (!area_address(e, i, bytes, 64, Access::read, a, seg) || !e.load_bytes(a, image.data(), bytes, seg))
+    if (!xsave_area(e, i, rfbm, Access::read, a, bytes, seg) || !e.load_bytes(a, image.data(), bytes, seg))
         return false;
     u64 bv, header[2];
     std::memcpy(&bv, &image[V::header], 8);
@@ -139,8 +153,10 @@ bool xrstor(Exec& e, const Insn& i) {
     std::memcpy(&mxcsr, &image[V::mxcsr_at], 4);
     const bool loads_mxcsr = rfbm & (V::sse_bit | V::avx_bit);
     if (loads_mxcsr && (mxcsr & ~V::mxcsr_mask)) return e.gp();
-    V v(e.s);
     const u64 load = rfbm & bv;
+    u64 keys = 0;
+    if ((load & x86::xcr0_pkru) && !e.load_bytes(a + pkru_offset(e), &keys, 8, seg)) return false;
+    V v(e.s);
     v.set<u64>(V::header, v.in_use() & ~rfbm);  // to the initial state
     if (load & V::x87_bit) load_x87(v, image.data(), wide(i));
     if (loads_mxcsr) v.set_mxcsr(mxcsr);
@@ -152,6 +168,7 @@ bool xrstor(Exec& e, const Insn& i) {
         v.settle(V::avx_bit);
         std::memcpy(v.area + V::ymmh, &image[V::ymmh], xmm_bytes(i));
     }
+    if (rfbm & x86::xcr0_pkru) e.mmu.set_pkru(static_cast<u32>(keys));
     return true;
 }
 

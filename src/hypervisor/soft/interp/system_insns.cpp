@@ -53,6 +53,17 @@ bool xgetbv(Exec& e, const Insn&) {
     return true;
 }
 
+bool rdpkru(Exec& e, const Insn&) {
+    u32 v = 0;
+    if (!e.take(e.sys.rdpkru(static_cast<u32>(e.s.gpr[rcx])), v)) return false;
+    set_edx_eax(e, v);
+    return true;
+}
+bool wrpkru(Exec& e, const Insn&) {
+    return e.take(e.sys.wrpkru(static_cast<u32>(e.s.gpr[rcx]), static_cast<u32>(e.s.gpr[rdx]),
+                               static_cast<u32>(e.s.gpr[rax])));
+}
+
 /// RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE: 64-bit mode with CR4.FSGSBASE.
 template <Seg seg, bool write>
 bool segment_base(Exec& e, const Insn& i) {
@@ -166,6 +177,8 @@ void register_system(HandlerTable& t) {
     t.add(ZYDIS_MNEMONIC_RDPID, rdpid);
     t.add(ZYDIS_MNEMONIC_RDPMC, rdpmc);
     t.add(ZYDIS_MNEMONIC_XGETBV, xgetbv);
+    t.add(ZYDIS_MNEMONIC_RDPKRU, rdpkru);
+    t.add(ZYDIS_MNEMONIC_WRPKRU, wrpkru);
     t.add(ZYDIS_MNEMONIC_XSETBV, [](Exec& e, const Insn&) {
         return e.take(e.sys.xsetbv(static_cast<u32>(e.s.gpr[rcx]), edx_eax(e)));
     });

@@ -55,6 +55,7 @@ std::expected<Translation, PageFault> Mmu::fill(Gva gva, Access access, TlbMode 
     const u64 mask = u64{1} << (i % 64);
     word = mapping->global ? word & ~mask : word | mask;
     tlb_.note_page_size(mode, i, gva, t.page_bytes > page_size);
+    tlb_.note_key(mode, i, mapping->key);
     if (hook) [[unlikely]]
         hook->filled(static_cast<unsigned>(mode), i);
     return t;

@@ -282,6 +282,22 @@ void Mmu::flush_non_global() {
 
 void Mmu::flush_data() { tlb_.clear(); }
 
+void Mmu::set_pkru(u32 value) {
+    // Entries hold what PKRU allowed when they were filled: only what it allows no more must go. A switch of
+    // threads that use the same keys drops nothing.
+    const u32 forbidden = value & ~vcpu_.state.pkru;
+    vcpu_.state.pkru = value;
+    u32 lost = 0;  // bit k: key k lost a right
+    for (unsigned key = 0; key < 16; ++key)
+        if (forbidden >> (2 * key) & 3) lost |= 1u << key;
+    lost &= tlb_.keys;
+    if (lost & 1) {  // nearly every user page has key 0
+        flush_data();
+    } else if (lost) {
+        tlb_.clear_keyed();
+    }
+}
+
 void Mmu::flush_page(Gva gva) {
     ++generation_;
     if (flushes_.page_count < flushes_.pages.size()) {

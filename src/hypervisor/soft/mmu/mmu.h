@@ -84,6 +84,7 @@ public:
     void flush_non_global();
     void flush_page(Gva gva);
     void flush_data();              ///< data accesses alone: for rights that instruction fetch does not have
+    void set_pkru(u32 value);       ///< what its new value forbids is forbidden at once
     void drop_write_permissions();  ///< of all entries
     void drop_write_permission(Gpa page);
 

@@ -13,6 +13,8 @@ void Tlb::clear() {
     not_global = {};
     large = {};
     large_regions = {};
+    keyed = {};
+    keys = 0;
 }
 
 void Tlb::clear_large(Gva gva) {
@@ -28,6 +30,20 @@ void Tlb::clear_large(Gva gva) {
             }
         }
     }
+}
+
+void Tlb::clear_keyed() {
+    drop_stack();
+    for (unsigned mode = 0; mode < tlb_modes; ++mode) {
+        for (unsigned word = 0; word < keyed[mode].size(); ++word) {
+            for (u64 bits = keyed[mode][word]; bits; bits &= bits - 1) {
+                const unsigned i = word * 64 + static_cast<unsigned>(std::countr_zero(bits));
+                set[mode][i].read_tag = set[mode][i].write_tag = invalid_tag(i);
+            }
+            keyed[mode][word] = 0;
+        }
+    }
+    keys &= 1;
 }
 
 void Tlb::clear_not_global() {

@@ -41,6 +41,10 @@ struct Tlb {
     std::array<std::array<u64, entries / 64>, tlb_modes> large;
     /// Which gigabytes such entries lie in, hashed: INVLPG elsewhere need not look for them.
     std::array<u64, 4> large_regions;
+    /// Bit i of a set: entry i may have rights that depend on PKRU, under a protection key other than 0.
+    std::array<std::array<u64, entries / 64>, tlb_modes> keyed;
+    /// Bit k: some entry may have rights that depend on protection key k.
+    u16 keys;
 
     static constexpr unsigned index(Gva gva) { return (gva >> 12) & (entries - 1); }
     static constexpr unsigned region_index(Gva gva) {
@@ -50,6 +54,8 @@ struct Tlb {
     static constexpr u64 invalid_tag(unsigned index) { return static_cast<u64>(index ^ 1) << 12; }
 
     void clear();
+    /// What depends on protection keys other than 0.
+    void clear_keyed();
     void drop_stack() { stack.fill({}); }
     void clear_not_global();
     /// Drops all entries from large pages within a gigabyte around `gva`.
@@ -63,6 +69,13 @@ struct Tlb {
         const u64 mask = u64{1} << (i % 64);
         word = is_large ? word | mask : word & ~mask;
         if (is_large) large_regions[region_index(gva) / 64] |= u64{1} << (region_index(gva) % 64);
+    }
+    /// Entry `i` of `mode` was filled from a page that PKRU guards with `key`; none guards: -1.
+    void note_key(TlbMode mode, unsigned i, int key) {
+        u64& word = keyed[static_cast<unsigned>(mode)][i / 64];
+        const u64 mask = u64{1} << (i % 64);
+        word = key > 0 ? word | mask : word & ~mask;
+        if (key >= 0) keys = static_cast<u16>(keys | 1u << key);
     }
     void invalidate(TlbMode mode, unsigned i) {
         TlbEntry& e = set[static_cast<unsigned>(mode)][i];

@@ -157,9 +157,12 @@ private:
         const bool user = mode_ == TlbMode::user;
         const bool wp = state_.cr0 & x86::cr0::wp;
         // Protection keys bind data accesses to user pages, whoever makes them (Intel SDM 3A 4.6.2).
-        u64 key_rights = 0;
-        if (us && access_ != Access::execute && (state_.cr4 & x86::cr4::pke) && format_.levels >= 4)
-            key_rights = state_.pkru >> (2 * field(visited[level - 1].value, 59, 4));
+        int key = -1;
+        u32 key_rights = 0;
+        if (us && access_ != Access::execute && (state_.cr4 & x86::cr4::pke) && format_.levels >= 4) {
+            key = static_cast<int>(field(visited[level - 1].value, 59, 4));
+            key_rights = state_.pkru >> (2 * key);
+        }
         const bool key_allows_write = !(key_rights & 2) || (!user && !wp);
         const bool key_denies = (key_rights & 1) || (access_ == Access::write && !key_allows_write);
         const bool can_write = (rw || (!user && !wp)) && key_allows_write;
@@ -195,6 +198,7 @@ private:
         m.page_bytes = page;
         m.global = (leaf.value & pte::g) && (state_.cr4 & x86::cr4::pge);
         m.write_granted = can_write && (leaf.value & pte::d);
+        m.key = key;
         result_ = m;
         return true;
     }

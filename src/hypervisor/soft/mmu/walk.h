@@ -13,6 +13,8 @@ struct Mapping {
     bool global = false;
     /// A write through this mapping would be granted and the dirty bit is already set.
     bool write_granted = false;
+    /// The protection key whose rights in PKRU were asked; -1: PKRU does not matter to the page.
+    int key = -1;
 };
 
 /// Walks the guest's page tables (Intel SDM 3A 4): no paging, 32-bit with PSE, PAE, 4- and

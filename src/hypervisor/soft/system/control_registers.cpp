@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hypervisor/soft/system/detail.h"
 
-/// Control and debug registers, XCR0, INVLPG, INVPCID (Intel SDM 3A 2.5, 4.10.4; 3B 17.2).
+/// Control and debug registers, XCR0, PKRU, INVLPG, INVPCID (Intel SDM 3A 2.5, 4.6.2, 4.10.4; 3B 17.2).
 namespace triune::hypervisor::soft::system {
 namespace {
 
@@ -201,6 +201,20 @@ Guest<u64> System::xgetbv(u32 index) {
     // Index 1: XINUSE. A component may be reported as in use although it is in its initial state.
     if (index == 0 || (index == 1 && SystemDetail::features(*this).xgetbv1)) return st.xcr0;
     return raise(Fault::gp(0));
+}
+
+Guest<u32> System::rdpkru(u32 index) {
+    const auto& st = vcpu_.state;
+    if (!(st.cr4 & cr4::pke)) return raise(Fault::ud());
+    if (index != 0) return raise(Fault::gp(0));
+    return st.pkru;
+}
+
+Guest<void> System::wrpkru(u32 index, u32 high, u32 value) {
+    if (!(vcpu_.state.cr4 & cr4::pke)) return raise(Fault::ud());
+    if (index != 0 || high != 0) return raise(Fault::gp(0));
+    mmu_.set_pkru(value);
+    return {};
 }
 
 Guest<void> System::invlpg(Gva gva) {

@@ -77,6 +77,8 @@ public:
     Guest<void> wrmsr(u32 msr, u64 value);
     Guest<void> xsetbv(u32 index, u64 value);
     Guest<u64> xgetbv(u32 index);
+    Guest<u32> rdpkru(u32 index);
+    Guest<void> wrpkru(u32 index, u32 high, u32 value);
     Guest<u64> rdtsc();
     Guest<u64> rdpmc();
     /// Writes RAX, RBX, RCX, RDX.
