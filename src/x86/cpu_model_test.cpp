@@ -219,6 +219,34 @@ TEST(CpuModel, Errors) {
         }
 }
 
+TEST(CpuModel, ProtectionKeys) {
+    for (const std::string& name : cpu_model_names())
+        if (const auto m = make_cpu_model(name, 1)) {
+            EXPECT_FALSE(m->has("pku")) << name;
+            EXPECT_FALSE(m->xcr0_mask & xcr0_pkru) << name;
+        }
+    EXPECT_FALSE(make("host,+pku,-pku").has("pku"));
+    EXPECT_FALSE(make("host,+pku,-pku").xcr0_mask & xcr0_pkru);
+    EXPECT_FALSE(make_cpu_model("core2,+pku", 1)) << "needs XSAVE";
+    for (const char* name : {"host,+pku", "core2,+xsave,+pku"}) {
+        const CpuModel m = make(name);
+        CpuidContext c;
+        EXPECT_EQ(cpuid(m, c, 7, 0).ecx & 3u << 3, 1u << 3) << name;
+        c.cr4 = cr4::pke;
+        EXPECT_EQ(cpuid(m, c, 7, 0).ecx & 3u << 3, 3u << 3) << name;
+        EXPECT_TRUE(cpuid(m, c, 0xd, 0).eax & xcr0_pkru) << name;
+        const CpuidResult component = cpuid(m, c, 0xd, 9);
+        EXPECT_EQ(component.eax, 8u) << name;
+        EXPECT_EQ(component.ebx, m.pkru_offset) << name;
+        EXPECT_EQ(component.ecx, 0u) << name;
+        EXPECT_GE(component.ebx, xsave_size) << name << ": AVX's part lies before";
+        EXPECT_EQ(cpuid(m, c, 0xd, 0).ecx, component.ebx + 8) << name;
+        EXPECT_EQ(cpuid(m, c, 0xd, 0).ebx, 576u) << name;
+        c.xcr0 = 3 | xcr0_pkru;
+        EXPECT_EQ(cpuid(m, c, 0xd, 0).ebx, component.ebx + 8) << name;
+    }
+}
+
 TEST(CpuModel, RunTimeBits) {
     const CpuModel m = make("host", 4);
     CpuidContext c{.apic_id = 3};

@@ -70,6 +70,8 @@ TEST(InsnSet, EachModelHasWhatItShows) {
         {"rdfsbase (64)", {0xf3, 0x48, 0x0f, 0xae, 0xc0}, "core2,+fsgsbase", "core2"},
         {"rdpid", {0xf3, 0x0f, 0xc7, 0xf8}, "core2,+rdpid", "core2"},
         {"rdtscp", {0x0f, 0x01, 0xf9}, "core2,+rdtscp", "core2"},
+        {"rdpkru", {0x0f, 0x01, 0xee}, "core2,+xsave,+pku", "core2,+xsave"},
+        {"wrpkru", {0x0f, 0x01, 0xef}, "core2,+xsave,+pku", "core2,+xsave"},
         {"clac", {0x0f, 0x01, 0xca}, "core2,+smap", "core2"},
         {"syscall", {0x0f, 0x05}, "core2", "pentium3"},
     };

@@ -90,6 +90,30 @@ TEST(KvmCpuid, OnlySupportedFeaturesRemain) {
     EXPECT_FALSE(limit_model(model, supported, false).has("tsc_deadline"));
 }
 
+// A guest's XSAVE under KVM is the processor's own: PKRU must lie where the guest was told.
+TEST(KvmCpuid, ProtectionKeysNeedTheirPlaceInTheXsaveArea) {
+    const x86::CpuModel model = x86::make_cpu_model("host,+pku", 1).value();
+    ASSERT_TRUE(model.has("pku"));
+    const u32 offset = model.pkru_offset;
+    const auto limited = [&](u32 pku, u32 xcr0, u32 at) {
+        const CpuidTable supported{entry(1, 0, 0, 0, ~0u, ~0u), entry(7, 0, 0, ~0u, ~8u | pku, ~0u),
+                                   entry(0xd, 0, xcr0, 0, 0, 0), entry(0xd, 9, 8, at, 0, 0)};
+        return limit_model(model, supported, true);
+    };
+    const auto has_it = limited(8, 0x207, offset);
+    EXPECT_TRUE(has_it.has("pku"));
+    EXPECT_EQ(has_it.lookup(0xd, 9).ebx, offset);
+    EXPECT_EQ(has_it.lookup(0xd, 0).ecx, offset + 8);
+    for (const auto& without :
+         {limited(0, 0x207, offset), limited(8, 7, offset), limited(8, 0x207, offset + 64)}) {
+        EXPECT_FALSE(without.has("pku"));
+        EXPECT_FALSE(without.xcr0_mask & x86::xcr0_pkru);
+        EXPECT_FALSE(without.lookup(0xd, 0).eax & x86::xcr0_pkru);
+        EXPECT_EQ(without.lookup(0xd, 9).eax, 0u);
+        EXPECT_EQ(without.lookup(0xd, 0).ecx, without.xcr0_mask & x86::xcr0_avx ? x86::xsave_size : 576u);
+    }
+}
+
 TEST(KvmCpuid, EachVcpuHasItsApicId) {
     const x86::CpuModel model = x86::make_cpu_model("host", 4).value();
     for (unsigned index : {0u, 3u})

@@ -67,6 +67,30 @@ TEST_F(TlbTest, OnlyGigabytesWithLargePagesAreLookedAt) {
     EXPECT_FALSE(tlb_->may_be_large(5 * gigabyte));
 }
 
+// Protection keys: what has one other than 0 goes, and what has none or 0 stays.
+TEST_F(TlbTest, EntriesWithKeysGoByThemselves) {
+    const auto keyed = [&](TlbMode mode, Gva gva, int key) {
+        fill(mode, gva, false);
+        tlb_->note_key(mode, Tlb::index(gva), key);
+    };
+    keyed(TlbMode::user, 0x1000, 3);
+    keyed(TlbMode::user, 0x2000, 0);
+    keyed(TlbMode::supervisor, 0x3000, -1);
+    keyed(TlbMode::supervisor_ac, 0xfff'f000, 15);
+    EXPECT_EQ(tlb_->keys, 1u << 3 | 1u << 0 | 1u << 15);
+    keyed(TlbMode::user, 0x1000 + Tlb::entries * page_size, 0);  // takes the place of the first
+    keyed(TlbMode::user, 0x4000, 4);
+    tlb_->clear_keyed();
+    EXPECT_TRUE(hits(TlbMode::user, 0x1000 + Tlb::entries * page_size));
+    EXPECT_TRUE(hits(TlbMode::user, 0x2000));
+    EXPECT_TRUE(hits(TlbMode::supervisor, 0x3000));
+    EXPECT_FALSE(hits(TlbMode::supervisor_ac, 0xfff'f000));
+    EXPECT_FALSE(hits(TlbMode::user, 0x4000));
+    EXPECT_EQ(tlb_->keys, 1u);
+    tlb_->clear();
+    EXPECT_EQ(tlb_->keys, 0u);
+}
+
 TEST_F(TlbTest, TheStacksPageGoesWithAnyEntryThatIsDropped) {
     const auto lives_through = [&](auto drop) {
         tlb_->stack.fill({0x5000, 0x1000});
@@ -78,6 +102,7 @@ TEST_F(TlbTest, TheStacksPageGoesWithAnyEntryThatIsDropped) {
     EXPECT_FALSE(lives_through([&] { tlb_->clear(); }));
     EXPECT_FALSE(lives_through([&] { tlb_->clear_not_global(); }));
     EXPECT_FALSE(lives_through([&] { tlb_->clear_large(0); }));
+    EXPECT_FALSE(lives_through([&] { tlb_->clear_keyed(); }));
     EXPECT_FALSE(lives_through([&] { tlb_->invalidate(TlbMode::user, 5); }));
 }
 
