@@ -7,7 +7,16 @@ namespace {
 
 using namespace Xbyak::util;
 
-class BtStrings : public BtTest {};
+class BtStrings : public BtTest {
+protected:
+    /// At any address, aligned or not.
+    template <class T>
+    T value(Gpa gpa) {
+        T v{};
+        EXPECT_TRUE(guest.memory().read(gpa, &v, sizeof v));
+        return v;
+    }
+};
 INSTANTIATE_TEST_SUITE_P(Settings, BtStrings, bt_settings);
 
 TEST_P(BtStrings, StringInstructions) {
@@ -156,12 +165,12 @@ TEST_P(BtStrings, SingleOnesOfEverySizeBothWays) {
         a.cld();
         ASSERT_TRUE(run());
         const auto at = [&](u64 from, u64 moved) { return data + from + (down ? 0 - moved : moved); };
-        EXPECT_EQ(guest.at<u8>(at(0x200, 0)), 0x88);
-        EXPECT_EQ(guest.at<u16>(at(0x210, 1)), 0x7788);
-        EXPECT_EQ(guest.at<u32>(at(0x220, 3)), 0x55667788u);
-        EXPECT_EQ(guest.at<u64>(at(0x230, 7)), 0x1122334455667788u);
+        EXPECT_EQ(value<u8>(at(0x200, 0)), 0x88);
+        EXPECT_EQ(value<u16>(at(0x210, 1)), 0x7788);
+        EXPECT_EQ(value<u32>(at(0x220, 3)), 0x55667788u);
+        EXPECT_EQ(value<u64>(at(0x230, 7)), 0x1122334455667788u);
         EXPECT_EQ(reg(7), at(0x280, 15));
-        EXPECT_EQ(guest.at<u64>(at(0x280, 7)), 0x99aabbccddeeff00);
+        EXPECT_EQ(value<u64>(at(0x280, 7)), 0x99aabbccddeeff00);
     }
 }
 
