@@ -138,6 +138,10 @@ TEST_P(BtMemory, TheStacksPageIsForgottenWithItsTranslation) {
     // Another page there.
     constexpr u64 page = (TestGuest::stack_top - 0x1000) >> 12;
     guest.at<u64>(0x4000 + page * 8) = 0x280063;
+    // Another page may have taken the TLB entry meanwhile.
+    const unsigned slot = mmu::Tlb::index(TestGuest::stack_top - 8);
+    for (auto& set : guest.mmu().tlb().set)
+        set[slot].read_tag = set[slot].write_tag = mmu::Tlb::invalid_tag(slot);
     guest.mmu().flush_page(TestGuest::stack_top - 8);
     reg(0) = 2;
     ASSERT_TRUE(guest.run());

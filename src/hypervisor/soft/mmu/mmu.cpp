@@ -305,6 +305,7 @@ void Mmu::flush_page(Gva gva) {
     } else {
         flushes_.all = true;
     }
+    tlb_.drop_stack(gva);
     if (tlb_.may_be_large(gva)) tlb_.clear_large(gva);
     for (const TlbMode mode : {TlbMode::user, TlbMode::supervisor, TlbMode::supervisor_ac})
         if (const TlbEntry& e = entry(gva, mode); ((gva ^ e.read_tag) & ~page_mask) == 0)

@@ -22,8 +22,8 @@ struct alignas(32) TlbEntry {
     u64 gpa;  ///< the page's guest-physical address
 };
 
-/// A copy of the entry, with write permission, of the page that the guest's stack was last seen in. Dropped
-/// with any entry of its set.
+/// A copy of the entry, with write permission, of the page that the guest's stack was last seen in. It may
+/// outlive that entry, whose slot another page takes, but not its right to be there.
 struct alignas(16) StackEntry {
     /// Not canonical: what it would make hit faults anyway, at a host address below 4096.
     static constexpr u64 no_tag = u64{1} << 63;
@@ -57,6 +57,11 @@ struct Tlb {
     /// What depends on protection keys other than 0.
     void clear_keyed();
     void drop_stack() { stack.fill({}); }
+    /// That of the page of `gva`.
+    void drop_stack(Gva gva) {
+        for (StackEntry& s : stack)
+            if (((s.tag ^ gva) & ~page_mask) == 0) s = {};
+    }
     void clear_not_global();
     /// Drops all entries from large pages within a gigabyte around `gva`.
     void clear_large(Gva gva);
@@ -79,8 +84,8 @@ struct Tlb {
     }
     void invalidate(TlbMode mode, unsigned i) {
         TlbEntry& e = set[static_cast<unsigned>(mode)][i];
+        drop_stack(e.read_tag);
         e.read_tag = e.write_tag = invalid_tag(i);
-        drop_stack();
     }
 };
 

@@ -103,7 +103,11 @@ TEST_F(TlbTest, TheStacksPageGoesWithAnyEntryThatIsDropped) {
     EXPECT_FALSE(lives_through([&] { tlb_->clear_not_global(); }));
     EXPECT_FALSE(lives_through([&] { tlb_->clear_large(0); }));
     EXPECT_FALSE(lives_through([&] { tlb_->clear_keyed(); }));
+    fill(TlbMode::user, 0x5000, false);
+    fill(TlbMode::user, 0x6000, false);
+    EXPECT_TRUE(lives_through([&] { tlb_->invalidate(TlbMode::user, 6); }));
     EXPECT_FALSE(lives_through([&] { tlb_->invalidate(TlbMode::user, 5); }));
+    EXPECT_FALSE(lives_through([&] { tlb_->drop_stack(0x5ff8); }));
 }
 
 }  // namespace
